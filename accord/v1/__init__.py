@@ -1,0 +1,1 @@
+"""Messages of `accord.v1`, generated from `protos/accord/v1` by `make protos`."""

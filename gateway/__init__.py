@@ -1,0 +1,1 @@
+"""The gateway: one request in, several models asked, one answer out."""

@@ -1,0 +1,1 @@
+"""Per request: everything between a message and a batch."""

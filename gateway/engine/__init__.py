@@ -1,0 +1,1 @@
+"""Per batch: fan-out, waiting, judging, merging."""

@@ -1,0 +1,1 @@
+"""How a member is asked, one module per way."""

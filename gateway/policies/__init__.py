@@ -1,0 +1,1 @@
+"""Deciders without I/O: they say what to do, others do it."""

@@ -1,0 +1,1 @@
+"""A model on disk and in memory: no gRPC, no process code."""
