@@ -28,7 +28,19 @@ if TYPE_CHECKING:
 
     from protos.tensor import TensorSpec
 
-__all__ = ["Array", "Ask", "Example", "Exits", "Mask", "Options", "SeatSpec", "State", "Strategy", "StrategyError", "Traits"]
+__all__ = [
+    "Array",
+    "Ask",
+    "Example",
+    "Exits",
+    "Mask",
+    "Options",
+    "SeatSpec",
+    "State",
+    "Strategy",
+    "StrategyError",
+    "Traits",
+]
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -54,6 +66,7 @@ class Traits:
         weighted: Seat weights change the result; multiplying all by one factor does not.
         keeps_shape: Merged outputs have the datatype and shape of the members' outputs of that name.
         arrival_dependent: Which members answered first may change the result.
+        partial: A member that lacks any of the rows leaves its outputs out; else all are always there.
     """
 
     symmetric: bool = True
@@ -61,6 +74,7 @@ class Traits:
     weighted: bool = False
     keeps_shape: bool = True
     arrival_dependent: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +186,11 @@ class Strategy:
     def plan(self, state: State) -> tuple[Ask, ...]:
         """Return the next wave: the default asks every eligible seat for the rows it was not asked yet."""
         waiting = ~state.asked & state.eligible[:, None]
-        return tuple(Ask(i, waiting[i]) for i in np.flatnonzero(waiting.any(axis=1)))
+        return tuple(Ask(i, rows) for i, rows in enumerate(waiting) if rows.any())
 
     def settled(self, state: State) -> Exits:
         """Return which rows need no more: by default those for which every asked seat is in."""
-        return Exits((~state.asked | state.answered | state.failed).all(axis=0))
+        return Exits(np.all(~state.asked | state.answered | state.failed, axis=0))
 
     def combine(self, state: State, rows: Mask) -> dict[str, Array]:
         """Merge the usable answers of the given rows; at least one seat answered each of them.
@@ -186,11 +200,23 @@ class Strategy:
         """
         raise NotImplementedError(f"{type(self).__name__} needs combine()")
 
+    def used(self, state: State, rows: Mask) -> NDArray[np.float64]:
+        """Return the weight with which each seat's answer counts for the given rows, float64 [k, rows].
+
+        It is zero where the seat did not answer. Where all that answered weigh zero, they count equally.
+        """
+        answered = state.answered[:, rows].astype(np.float64)
+        if not self.traits.weighted:
+            return answered
+        weighted = answered * state.weights[:, None]
+        return np.where(weighted.any(axis=0), weighted, answered)
+
     def shares(self, state: State, rows: Mask) -> NDArray[np.float64]:
         """Return each seat's share of the merged answer's weight for the given rows, float64 [k, rows]."""
-        used = state.answered[:, rows] * (state.weights[:, None] if self.traits.weighted else 1.0)
+        used = self.used(state, rows)
         total = used.sum(axis=0)
-        return np.divide(used, total, out=np.zeros_like(used), where=total > 0)
+        shares: NDArray[np.float64] = np.divide(used, total, out=np.zeros_like(used), where=total > 0)
+        return shares
 
     def agreement(self, state: State, rows: Mask, merged: Mapping[str, Array]) -> NDArray[np.float64] | None:
         """Return per row the weight share that agrees with the merged label; None where there is no label."""

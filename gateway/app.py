@@ -1,0 +1,208 @@
+"""The gateway process: builds everything from a configuration, serves, drains.
+
+``python -m gateway.app CONFIG --runtime DIR`` is started by ``accord serve``; inside a program, use
+:class:`Gateway`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway import runtime
+from gateway.config import Config, ConfigError, load
+from gateway.edge.admission import Admission
+from gateway.edge.aio import GrpcEdge, is_local
+from gateway.edge.ask import Asker
+from gateway.edge.coalesce import Coalescer
+from gateway.engine.catalog import Catalog
+from gateway.engine.engine import Engine
+from gateway.members.oip import OipMember
+from gateway.observe import logs
+from gateway.observe.metrics import Metrics
+from workers.model import interface, repository
+from workers.model.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.config.schema import Worker
+    from protos.model import ModelSpec
+
+__all__ = ["Gateway", "main"]
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Everything that one gateway process serves with.
+
+    Args:
+        config: The configuration.
+        directory: The runtime directory, where local workers listen.
+    """
+
+    def __init__(self, config: Config, directory: Path) -> None:
+        self._config = config
+        self._metrics = Metrics()
+        self._changed = asyncio.Event()
+        self._members = _members(config, directory, self._changed.set)
+        self._catalog = Catalog(config, self._members)
+        self._coalescer = Coalescer(Engine(self._members))
+        self._admission = Admission(
+            max_in_flight=config.server.max_in_flight, max_request_bytes=config.server.max_request_bytes
+        )
+        asker = Asker(
+            catalog=self._catalog, admission=self._admission, coalescer=self._coalescer, metrics=self._metrics
+        )
+        reflect = config.server.reflection
+        self._edge = GrpcEdge(
+            asker,
+            self._metrics,
+            reflection_enabled=is_local(config.server.address) if reflect is None else reflect,
+        )
+        self._follower: asyncio.Task[None] | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listen and begin to watch the members.
+
+        Raises:
+            OSError: If the address cannot be bound.
+        """
+        self._log_problems()
+        self.address = await self._edge.start(self._config.server.address)
+        _log.info("gateway listens", extra={"address": self.address})
+        for member in self._members.values():
+            member.start()
+        self._follower = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Drain and close: new calls are refused, those in flight finish, then members are let go."""
+        await self._edge.stop(self._config.server.drain_s)
+        await self._coalescer.drain()
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        for member in self._members.values():
+            await member.close()
+
+    def status(self) -> dict[str, object]:
+        """Return address, readiness and metrics, for the parent process."""
+        self._metrics.in_flight(self._admission.in_flight)
+        for name, member in self._members.items():
+            self._metrics.replicas_ready(name, member.replicas_ready)
+        return {
+            "address": self.address,
+            "ready": self._catalog.server_ready() and not self._admission.draining,
+            "metrics": self._metrics.exposition(),
+        }
+
+    async def _follow(self) -> None:
+        """Keep plans and health up to date with the members."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._catalog.refresh():
+                self._log_problems()
+            await self._edge.show_health()
+
+    def _log_problems(self) -> None:
+        for problem in self._catalog.problems:
+            seat = "" if problem.seat is None else f" member {problem.seat}"
+            _log.error("ensemble %s%s: %s", problem.ensemble, seat, problem.message)
+
+
+def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> dict[str, OipMember]:
+    targets: dict[str, list[str]] = {}
+    for instance in runtime.instances(config, directory):
+        targets.setdefault(instance.model, []).append(instance.target)
+    members = {}
+    for name, model in config.models.items():
+        if model.worker is not None:
+            declared, labels = _read_files(name, model.worker)
+            members[name] = OipMember(
+                name=name,
+                model=model.worker.model or name,
+                version=model.worker.version,
+                targets=targets[name],
+                local=True,
+                declared=declared,
+                labels=labels,
+                on_change=on_change,
+            )
+        elif model.oip is not None:
+            members[name] = OipMember(
+                name=name,
+                model=model.oip.model or name,
+                version=model.oip.version,
+                targets=model.oip.targets,
+                local=False,
+                on_change=on_change,
+            )
+    return members
+
+
+def _read_files(name: str, worker: Worker) -> tuple[ModelSpec | None, Mapping[str, tuple[str, ...]]]:
+    """Return what a local model's files say of it without loading it, and its labels."""
+    try:
+        files = repository.find(worker.repository, worker.model or name, worker.version)
+        return interface.declared(files), files.labels
+    except ModelError as error:
+        # the worker says the same and keeps trying; the gateway serves the others
+        _log.error("model %s cannot be served: %s", name, error)
+        return None, {}
+
+
+async def _serve(config: Config, directory: Path) -> None:
+    gateway = Gateway(config, directory)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)  # the second signal does not wait
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+    async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps(gateway.status()).encode())
+        writer.close()
+
+    await gateway.start()
+    control = await asyncio.start_unix_server(tell, runtime.control_socket(directory))
+    await stop.wait()
+    await gateway.stop()
+    control.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the gateway process; exit code 0 after a drain, 1 if it cannot serve, 2 for a bad configuration."""
+    parser = argparse.ArgumentParser(prog="gateway.app", description=main.__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--runtime", type=Path, required=True, help="directory of the workers' sockets")
+    parser.add_argument("--log-format", choices=("json", "text"), default="text")
+    options = parser.parse_args(arguments)
+    logs.configure(options.log_format, "gateway")
+    try:
+        config, _ = load(options.config, os.environ)
+        asyncio.run(_serve(config, options.runtime))
+    except ConfigError as error:
+        _log.error("%s", error)
+        return 2
+    except OSError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,256 @@
+"""Reads a configuration file: every complaint names file, line and path.
+
+Order: YAML with line numbers (duplicate keys refused) -> environment overrides -> strict schema ->
+references between sections. All complaints of a stage are reported together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from gateway.config.schema import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["ENVIRONMENT_PREFIX", "Complaint", "ConfigError", "load"]
+
+#: ``ACCORD_SERVER__METRICS=...`` overrides ``server.metrics``.
+ENVIRONMENT_PREFIX = "ACCORD_SERVER__"
+
+_Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing wrong with a configuration.
+
+    Args:
+        source: The file, or the environment variable.
+        line: Line in the file, from 1; 0 where there is none.
+        path: Where in the document, e.g. ``ensembles.digits.quorum``.
+        problem: What is wrong and how to mend it.
+    """
+
+    source: str
+    line: int
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{place}: {self.path}: {self.problem}" if self.path else f"{place}: {self.problem}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used."""
+
+    def __init__(self, complaints: Sequence[Complaint]) -> None:
+        super().__init__("\n".join(map(str, complaints)))
+        self.complaints = tuple(complaints)
+
+
+class Document:
+    """A parsed file that knows where its parts stand."""
+
+    def __init__(self, path: Path, tree: Any, overridden: Mapping[_Path, str]) -> None:
+        self.path = path
+        self.tree = tree
+        self._overridden = overridden
+
+    def complain(self, path: _Path, problem: str) -> Complaint:
+        """Return a complaint about the part at ``path``, or about its nearest parent that exists."""
+        dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+        if path in self._overridden:
+            return Complaint(f"environment variable {self._overridden[path]}", 0, dotted, problem)
+        return Complaint(str(self.path), _line(self.tree, path), dotted, problem)
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Config, Document]:
+    """Read, override and validate a configuration file.
+
+    Args:
+        path: The YAML file.
+        environment: Variables that may override ``server`` keys.
+
+    Returns:
+        The configuration, with paths resolved against the file's folder, and its document.
+
+    Raises:
+        ConfigError: With every complaint of the first stage that fails.
+    """
+    document = _parse(path, environment or {})
+    try:
+        config = Config.model_validate(_plain(document.tree), context={"base": path.resolve().parent})
+    except ValidationError as error:
+        raise ConfigError([document.complain(*_explain(e)) for e in error.errors()]) from None
+    complaints = [document.complain(*c) for c in _references(config)]
+    if complaints:
+        raise ConfigError(complaints)
+    return config, document
+
+
+def _parse(path: Path, environment: Mapping[str, str]) -> Document:
+    yaml = YAML(typ="rt")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Complaint(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Complaint(str(path), 0, "", "is not UTF-8 text")]) from None
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        key = str(error.problem).partition('"')[2].partition('"')[0]
+        raise ConfigError([Complaint(str(path), line, "", f"the key {key!r} is given twice")]) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError([Complaint(str(path), line, "", f"is not valid YAML: {error.problem}")]) from None
+    except (YAMLError, ValueError) as error:
+        raise ConfigError([Complaint(str(path), 0, "", f"is not valid YAML: {error}")]) from None
+    if not isinstance(tree, CommentedMap):
+        raise ConfigError([Complaint(str(path), 1, "", "must be a mapping with the keys models and ensembles")])
+    return Document(path, tree, _override(tree, environment))
+
+
+def _override(tree: CommentedMap, environment: Mapping[str, str]) -> dict[_Path, str]:
+    overridden: dict[_Path, str] = {}
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        overridden["server", key] = variable
+        section = tree.setdefault("server", CommentedMap())
+        if isinstance(section, dict):
+            try:
+                section[key] = YAML(typ="safe").load(text)
+            except YAMLError:
+                section[key] = text
+    return overridden
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, CommentedMap):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _line(tree: Any, path: _Path) -> int:
+    node, line = tree, 1
+    for part in path:
+        try:
+            if isinstance(node, CommentedMap):
+                line = node.lc.key(part)[0] + 1
+            elif isinstance(node, CommentedSeq):
+                line = node.lc.item(part)[0] + 1
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _explain(error: ErrorDetails) -> tuple[_Path, str]:
+    # pydantic marks a bad mapping key by a last part "[key]"
+    path = tuple(p for p in error["loc"] if p != "[key]")
+    match error["type"]:
+        case "extra_forbidden":
+            return path, "unknown key" + _hint(str(path[-1]), _siblings(path))
+        case "missing":
+            return path, "is missing"
+        case "string_pattern_mismatch":
+            return path, f"{str(error['input'])!r} is not a valid name; use letters, digits, '-', '_' and '.'"
+        case "literal_error":
+            return path, f"must be {error['ctx']['expected']}, not {error['input']!r}"
+        case "too_short":
+            return path, f"needs at least {error['ctx']['min_length']}"
+        case "model_type":
+            return path, f"must be a mapping of {', '.join(_siblings((*path, '')))}, not {error['input']!r}"
+        case "value_error":
+            return path, str(error["ctx"]["error"])
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            return path, f"{message}, not {error['input']!r}" if _short(error["input"]) else message
+
+
+def _short(value: object) -> bool:
+    return isinstance(value, str | int | float | bool) and len(str(value)) < 64
+
+
+def _siblings(path: _Path) -> list[str]:
+    """Return the keys that could have stood at ``path``."""
+    model: Any = Config
+    for part in path[:-1]:
+        fields = getattr(model, "model_fields", None)
+        if fields is not None and part in fields:
+            model = next(_models(fields[part].annotation), None)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models(inner)
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
+
+
+def _references(config: Config) -> Iterator[tuple[_Path, str]]:
+    """Find names that are missing, double or cyclic."""
+    for name in config.ensembles.keys() & config.models.keys():
+        yield ("ensembles", name), "is also the name of a model; models and ensembles share one namespace"
+    for name, ensemble in config.ensembles.items():
+        here: _Path = ("ensembles", name)
+        seen: set[str] = set()
+        for i, member in enumerate(ensemble.members):
+            at = (*here, "members", i)
+            if member.model and member.model not in config.models:
+                wrong = "; it is an ensemble: write ensemble: instead" if member.model in config.ensembles else ""
+                hint = wrong or _hint(member.model, list(config.models))
+                yield (*at, "model"), f"there is no model {member.model!r}{hint}"
+            if member.ensemble and member.ensemble not in config.ensembles:
+                wrong = "; it is a model: write model: instead" if member.ensemble in config.models else ""
+                hint = wrong or _hint(member.ensemble, list(config.ensembles))
+                yield (*at, "ensemble"), f"there is no ensemble {member.ensemble!r}{hint}"
+            if member.seat in seen:
+                yield at, f"the seat name {member.seat!r} is taken; give one of the two a name:"
+            seen.add(member.seat)
+        count = ensemble.quorum.count if ensemble.quorum else None
+        if count is not None and count > len(ensemble.members):
+            yield (*here, "quorum"), f"is {count}, but there are only {len(ensemble.members)} members"
+        if len(set(ensemble.labels)) != len(ensemble.labels):
+            yield (*here, "labels"), "name a class twice"
+    for name in config.ensembles:
+        cycle = _cycle(config, name, ())
+        if cycle and name == min(cycle):
+            yield ("ensembles", name, "members"), f"form a cycle: {' -> '.join(cycle)}"
+
+
+def _cycle(config: Config, name: str, above: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the cycle that leads from ``name`` back to itself, or nothing."""
+    trail = (*above, name)
+    for member in config.ensembles[name].members:
+        inner = member.ensemble
+        if inner == trail[0]:
+            return (*trail, inner)
+        if inner in config.ensembles and inner not in trail:
+            found = _cycle(config, inner, trail)
+            if found:
+                return found
+    return ()

@@ -1,0 +1,150 @@
+"""The reference edge: joins the services to grpc.aio. Simple rather than clever; always there."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.edge.services.ensemble import EnsembleService
+from gateway.edge.services.inference import InferenceService
+from protos import oip
+from protos.errors import AccordError
+from protos.rpc import SERVER_OPTIONS, Method, handlers
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from gateway.edge.ask import Asker
+    from gateway.observe.metrics import Metrics
+    from protos.rpc import CallContext, Serve
+
+__all__ = ["GrpcEdge", "is_local"]
+
+_log = logging.getLogger(__name__)
+
+ENSEMBLE_SERVICE = "accord.v1.EnsembleService"
+
+
+class GrpcEdge:
+    """A grpc.aio server with all services.
+
+    Args:
+        asker: Answers queries.
+        metrics: Counts requests.
+        reflection_enabled: Whether reflection is served.
+    """
+
+    def __init__(self, asker: Asker, metrics: Metrics, *, reflection_enabled: bool) -> None:
+        self._asker = asker
+        self._metrics = metrics
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._serving: dict[str, bool] = {}
+        inference, ensemble = InferenceService(asker).methods(), EnsembleService(asker).methods()
+        offered = oip.messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+        unsupported = [method.name for method in offered if method.name not in inference]
+        self._server.add_generic_rpc_handlers(
+            [
+                handlers(oip.SERVICE, self._methods(inference), unsupported=unsupported),
+                handlers(ENSEMBLE_SERVICE, self._methods(ensemble)),
+            ]
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if reflection_enabled:
+            names = [oip.SERVICE, ENSEMBLE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, address: str) -> str:
+        """Listen, and return the bound address; port 0 takes a free one.
+
+        Raises:
+            OSError: If the address cannot be bound.
+        """
+        # the health servicer starts with "" as SERVING; nothing may be routed here before we are ready
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"cannot listen on {address}; is it in use?") from None
+        await self._server.start()
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    async def show_health(self) -> None:
+        """Publish the readiness of the server and of everything served to grpc.health.v1."""
+        catalog = self._asker.catalog
+        draining = self._asker.admission.draining
+        now = {plan.name: catalog.ready(plan) and not draining for plan in catalog.plans()}
+        now[""] = catalog.server_ready() and not draining
+        for name, serving in now.items():
+            if self._serving.get(name) is not serving:
+                states = health_pb2.HealthCheckResponse
+                await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+        self._serving = now
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuse new calls, let those in flight finish, then close."""
+        self._asker.admission.draining = True
+        await self.show_health()
+        await self._server.stop(drain_s)
+
+    def _methods(self, methods: Any) -> dict[str, Method]:
+        return {
+            name: Method(request, self._counted(name, serve) if name in ("ModelInfer", "Infer") else serve)
+            for name, (request, serve) in methods.items()
+        }
+
+    def _counted(self, method: str, serve: Serve) -> Serve:
+        """Count a method's calls and log those that fail; label values are names we serve, never others."""
+
+        async def counted(request: Any, context: CallContext, /) -> Message:
+            name = request.model_name if method == "ModelInfer" else request.ensemble
+            code, reason = "OK", ""
+            try:
+                return await serve(request, context)
+            except AccordError as error:
+                code, reason = error.reason.code.name, error.reason.name
+                _log.info(
+                    "request failed",
+                    extra={
+                        "model": name[:128],
+                        "id": request.id[:128],
+                        "reason": reason,
+                        "detail": error.message[:512],
+                        "peer": context.peer,
+                    },
+                )
+                raise
+            except asyncio.CancelledError:
+                code, reason = "CANCELLED", "CLIENT_CANCELLED"
+                raise
+            except BaseException:
+                code, reason = "INTERNAL", "INTERNAL"
+                raise
+            finally:
+                known = name if self._asker.catalog.serves(name) else ""
+                self._metrics.request(known, method, code, reason, time.monotonic() - context.arrived)
+
+        return counted
+
+
+def is_local(address: str) -> bool:
+    """Tell whether an address can only be reached from this machine.
+
+    Example:
+        >>> is_local("127.0.0.1:8001"), is_local("0.0.0.0:8001"), is_local("localhost:0")
+        (True, False, True)
+    """
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

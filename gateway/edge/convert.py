@@ -1,0 +1,200 @@
+"""Messages to values and back. Every validation that needs no knowledge of models happens here."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from accord.v1 import ensemble_pb2 as pb
+from gateway.config.schema import Quorum
+from gateway.edge.ask import Query
+from gateway.engine.override import Overrides
+from protos import oip
+from protos.errors import AccordError, Reason
+from protos.tensor import Tensor, TensorFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.engine.plan import Plan
+    from gateway.values import Reply, Report, SeatReport
+
+__all__ = ["from_infer", "from_model_infer", "to_infer", "to_model_infer", "to_quorum"]
+
+#: Cap of the ``accord_failed`` parameter.
+_MAX_FAILED_BYTES = 1024
+
+
+def from_model_infer(request: Any) -> Query:
+    """Read an OIP ``ModelInferRequest``.
+
+    Raises:
+        AccordError: If anything in it breaks the protocol or asks for what is not offered.
+    """
+    parameters = oip.read_parameters(request.parameters)
+    for name in ("sequence_id", "sequence_start", "sequence_end"):
+        if parameters.get(name):
+            raise AccordError(
+                Reason.UNSUPPORTED, "sequences are not offered; send each request by itself", field="parameters"
+            )
+    for i, output in enumerate(request.outputs):
+        for key in output.parameters:
+            if key == "classification" or key.startswith("shared_memory"):
+                raise AccordError(
+                    Reason.UNSUPPORTED, f"output parameter {key!r} is not offered", field=f"outputs[{i}].parameters"
+                )
+    return Query(
+        name=request.model_name,
+        version=request.model_version,
+        id=request.id,
+        inputs=oip.read_inputs(request),
+        wanted=tuple(output.name for output in request.outputs),
+        timeout_s=oip.timeout_s(parameters),
+    )
+
+
+def to_model_infer(plan: Plan, query: Query, reply: Reply) -> Any:
+    """Build the OIP answer; an ensemble's says whether it is degraded and who failed."""
+    response = oip.messages.ModelInferResponse(
+        model_name=plan.name, model_version=plan.version, id=query.id
+    )
+    oip.write_outputs(response, reply.outputs)
+    if plan.kind:
+        report = reply.report
+        parameters: dict[str, oip.Parameter] = {
+            "accord_degraded": report.degraded,
+            "accord_members_used": report.used,
+            "accord_members_asked": report.asked,
+        }
+        if report.degraded:
+            parameters["accord_failed"] = _failed(report)
+        oip.write_parameters(response.parameters, parameters)
+    return response
+
+
+def _failed(report: Report) -> str:
+    parts = [f"{s.seat}={s.cause.reason.name}" for s in report.seats if s.missing and s.cause]
+    while len(",".join(parts).encode()) > _MAX_FAILED_BYTES:
+        parts.pop()
+    return ",".join(parts)
+
+
+def from_infer(request: pb.InferRequest) -> Query:
+    """Read an ``accord.v1.InferRequest``.
+
+    Raises:
+        AccordError: If anything in it breaks the contract.
+    """
+    inputs: dict[str, Tensor] = {}
+    for i, message in enumerate(request.inputs):
+        if message.name in inputs:
+            raise AccordError(
+                Reason.INPUT_UNKNOWN,
+                f"input {message.name[:64]!r} is given twice; send it once",
+                field=f"inputs[{i}].name",
+            )
+        try:
+            inputs[message.name] = Tensor.from_raw(message.name, message.datatype, message.shape, message.raw)
+        except TensorFault as fault:
+            raise AccordError.of_fault(fault, f"inputs[{i}]") from None
+    if not (math.isfinite(request.timeout_s) and request.timeout_s >= 0):
+        raise _invalid("timeout_s", "must be a finite number of seconds >= 0; 0 means none")
+    return Query(
+        name=request.ensemble,
+        version=request.version,
+        id=request.id,
+        inputs=inputs,
+        wanted=tuple(request.outputs),
+        overrides=_overrides(request),
+        timeout_s=request.timeout_s or None,
+        keep_members=request.return_members,
+    )
+
+
+def _overrides(request: pb.InferRequest) -> Overrides:
+    for seat, weight in request.weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise _invalid(f"weights[{seat[:64]!r}]", "must be finite and >= 0")
+    if len(set(request.members)) != len(request.members):
+        raise _invalid("members", "names a member twice")
+    strategy = request.strategy
+    options: Mapping[str, Any] = {}
+    if strategy.options_json:
+        try:
+            options = json.loads(strategy.options_json)
+        except ValueError:
+            options = {"": None}
+        if not isinstance(options, dict) or {"", "kind"} & options.keys():
+            raise _invalid("strategy.options_json", "must be a JSON object of the strategy's options")
+    if options and not strategy.kind:
+        raise _invalid("strategy.kind", "is missing; options need a kind")
+    return Overrides(
+        members=tuple(request.members),
+        quorum=_quorum(request.quorum) if request.HasField("quorum") else None,
+        weights=dict(request.weights),
+        strategy=strategy.kind,
+        options=options,
+    )
+
+
+def _quorum(message: pb.Quorum) -> Quorum:
+    if message.WhichOneof("need") == "count" and message.count >= 1:
+        return Quorum(count=message.count)
+    if message.WhichOneof("need") == "weight" and 0 < message.weight <= 1:
+        return Quorum(weight=message.weight)
+    raise _invalid("quorum", "must be a count >= 1 or a weight in (0, 1]")
+
+
+def to_quorum(quorum: Quorum) -> pb.Quorum:
+    """Build the wire form of a quorum."""
+    return pb.Quorum(count=quorum.count) if quorum.count else pb.Quorum(weight=quorum.weight or 0.0)
+
+
+def _invalid(field: str, problem: str) -> AccordError:
+    return AccordError(Reason.PARAMETER_INVALID, f"{field} {problem}", field=field)
+
+
+def to_infer(plan: Plan, query: Query, reply: Reply) -> pb.InferResponse:
+    """Build the typed answer with its full report."""
+    report = reply.report
+    return pb.InferResponse(
+        ensemble=plan.name,
+        version=plan.version,
+        id=query.id,
+        outputs=_tensors(reply.outputs),
+        report=pb.Report(
+            degraded=report.degraded,
+            members_asked=report.asked,
+            members_used=report.used,
+            members=[_member(seat) for seat in report.seats],
+            agreement=() if report.agreement is None else report.agreement.tolist(),
+            elapsed_s=report.elapsed_s,
+        ),
+    )
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> list[pb.Tensor]:
+    return [
+        pb.Tensor(name=name, datatype=t.datatype, shape=t.shape, raw=bytes(t.raw)) for name, t in tensors.items()
+    ]
+
+
+def _member(seat: SeatReport) -> pb.MemberReport:
+    wire_s = None
+    if seat.elapsed_s is not None:
+        wire_s = max(0.0, seat.elapsed_s - (seat.queue_s or 0.0) - (seat.compute_s or 0.0))
+    return pb.MemberReport(
+        seat=seat.seat,
+        model=seat.model,
+        version=seat.version,
+        outcome=seat.outcome.number,  # type: ignore[arg-type]  # the stub wants the enum's own wrapper type
+        cause=seat.cause.number if seat.cause else 0,  # type: ignore[arg-type]  # likewise
+        message=seat.message,
+        attempts=seat.attempts,
+        weight_used=seat.weight_used,
+        queue_s=seat.queue_s,
+        compute_s=seat.compute_s,
+        wire_s=wire_s,
+        outputs=_tensors(seat.outputs),
+    )

@@ -1,0 +1,107 @@
+"""The typed service: the choice of members, permitted overrides, the full report."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from accord.v1 import ensemble_pb2 as pb
+from gateway.edge.convert import from_infer, to_infer, to_quorum
+from gateway.engine.plan import Merge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.edge.ask import Asker
+    from gateway.engine.plan import Plan, Seat
+    from protos.rpc import CallContext
+    from protos.tensor import TensorSpec
+
+__all__ = ["EnsembleService"]
+
+
+class EnsembleService:
+    """Serves ``accord.v1.EnsembleService``.
+
+    Args:
+        asker: Answers queries.
+    """
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._catalog = asker.catalog
+
+    def methods(self) -> Mapping[str, tuple[Any, Any]]:
+        """Return request type and method for each name."""
+        return {
+            "Infer": (pb.InferRequest, self.infer),
+            "ListEnsembles": (pb.ListEnsemblesRequest, self.list_ensembles),
+            "DescribeEnsemble": (pb.DescribeEnsembleRequest, self.describe_ensemble),
+        }
+
+    async def infer(self, request: pb.InferRequest, context: CallContext) -> pb.InferResponse:
+        """Answer one request."""
+        self._asker.admission.check_size(context.request_bytes)
+        query = from_infer(request)
+        plan, reply = await self._asker.ask(query, context)
+        return to_infer(plan, query, reply)
+
+    async def list_ensembles(
+        self, _request: pb.ListEnsemblesRequest, _context: CallContext
+    ) -> pb.ListEnsemblesResponse:
+        """List ensembles, then exposed models."""
+        return pb.ListEnsemblesResponse(ensembles=[self._summary(plan) for plan in self._catalog.plans()])
+
+    async def describe_ensemble(
+        self, request: pb.DescribeEnsembleRequest, _context: CallContext
+    ) -> pb.DescribeEnsembleResponse:
+        """Describe one ensemble or exposed model."""
+        plan = self._catalog.plan(request.ensemble, request.version)
+        ensemble = self._catalog.config.ensembles.get(plan.name)
+        return pb.DescribeEnsembleResponse(
+            name=plan.name,
+            version=plan.version,
+            strategy=plan.kind,
+            options_json=json.dumps(ensemble.strategy.options) if ensemble else "",
+            inputs=_tensors(plan.inputs),
+            outputs=_tensors(plan.outputs),
+            members=[self._member(seat) for seat in plan.merge.seats] if plan.kind else [],
+            quorum=to_quorum(ensemble.quorum) if ensemble and ensemble.quorum else None,
+            deadline_s=plan.deadline_s,
+            overrides=ensemble.overrides if ensemble else (),
+            ready=self._catalog.ready(plan),
+        )
+
+    def _summary(self, plan: Plan) -> pb.EnsembleSummary:
+        members = [self._member(seat) for seat in plan.merge.seats] if plan.kind else []
+        return pb.EnsembleSummary(
+            name=plan.name,
+            version=plan.version,
+            strategy=plan.kind,
+            ready=self._catalog.ready(plan),
+            members=len(members),
+            members_ready=sum(member.ready for member in members),
+        )
+
+    def _member(self, seat: Seat) -> pb.MemberDescription:
+        problem = seat.problem
+        if not problem and isinstance(seat.source, Merge):
+            nested = self._catalog.plan(seat.target)
+            problem = "" if self._catalog.ready(nested) else "its quorum cannot be reached now"
+        elif not problem and not self._catalog.model_ready(seat.target):
+            problem = "its model is not ready"
+        return pb.MemberDescription(
+            seat=seat.name,
+            model=seat.target,
+            weight=seat.weight,
+            required=seat.required,
+            timeout_s=seat.timeout_s or 0.0,
+            ready=not problem,
+            problem=problem,
+        )
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> list[pb.TensorDescription]:
+    return [
+        pb.TensorDescription(name=s.name, datatype=s.datatype, shape=s.shape, labels=s.labels) for s in specs
+    ]

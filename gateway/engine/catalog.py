@@ -1,0 +1,128 @@
+"""What is served: one compiled plan for each ensemble and each exposed model, kept up to date."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gateway.config.schema import Strategy
+from gateway.engine import override
+from gateway.engine.plan import Plan, Problem, compile_ensemble, compile_model
+from protos.errors import AccordError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.config.schema import Config
+    from gateway.engine.override import Overrides
+    from gateway.members.member import Member
+    from protos.model import ModelSpec
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Plans by name.
+
+    Args:
+        config: The configuration.
+        members: The models that can be asked, by name.
+    """
+
+    def __init__(self, config: Config, members: Mapping[str, Member]) -> None:
+        self.config = config
+        self._members = members
+        self._specs: dict[str, ModelSpec | None] = {}
+        self._plans: dict[str, Plan] = {}
+        self.problems: tuple[Problem, ...] = ()
+        self._served_once: set[str] = set()
+        self._restrategised = lru_cache(maxsize=128)(self._restrategise)
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Compile again if more, or something else, is known of a model; tell whether that was so."""
+        specs = {name: member.spec for name, member in self._members.items()}
+        if specs == self._specs and self._plans:
+            return False
+        problems: dict[Problem, None] = {}
+        for name in self.config.ensembles:
+            self._plans[name], found = compile_ensemble(self.config, name, specs)
+            problems.update(dict.fromkeys(found))
+        for name, model in self.config.models.items():
+            if model.expose:
+                self._plans[name] = compile_model(self.config, name, specs[name])
+        self._specs = specs
+        self.problems = tuple(problems)
+        self._restrategised.cache_clear()
+        return True
+
+    def plans(self) -> list[Plan]:
+        """Return all plans, ensembles first, in config order."""
+        return list(self._plans.values())
+
+    def plan(self, name: str, version: str = "") -> Plan:
+        """Look up a plan.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
+        """
+        plan = self._plans.get(name)
+        if plan is None:
+            raise AccordError(
+                Reason.MODEL_NOT_FOUND, f"there is no model {name[:128]!r}", metadata={"model": name[:128]}
+            )
+        # a model that is not known yet has no version to compare with
+        if version and plan.version and version != plan.version:
+            raise AccordError(
+                Reason.VERSION_NOT_FOUND,
+                f"model {name!r} has version {plan.version!r}, not {version[:64]!r}",
+                metadata={"model": name},
+            )
+        return plan
+
+    def overridden(self, plan: Plan, overrides: Overrides) -> Plan:
+        """Return the plan that a request's overrides ask for.
+
+        Raises:
+            AccordError: PARAMETER_INVALID if they are not permitted or impossible.
+        """
+        if not overrides.used():
+            return plan
+        ensemble = self.config.ensembles.get(plan.name)
+        override.check_permitted(plan, overrides, ensemble.overrides if ensemble else ())
+        if overrides.strategy:
+            strategy = Strategy.model_validate({"kind": overrides.strategy, **overrides.options})
+            plan, problems = self._restrategised(plan.name, strategy.model_dump_json())
+            if problems:
+                raise override.invalid(plan, "strategy", problems[0].message)
+        return override.apply(plan, overrides)
+
+    def _restrategise(self, name: str, strategy: str) -> tuple[Plan, tuple[Problem, ...]]:
+        changed = self.config.ensembles[name].model_copy(
+            update={"strategy": Strategy.model_validate_json(strategy)}
+        )
+        config = self.config.model_copy(update={"ensembles": {**self.config.ensembles, name: changed}})
+        plan, problems = compile_ensemble(config, name, self._specs)
+        return plan, tuple(problem for problem in problems if problem not in self.problems)
+
+    def model_ready(self, model: str) -> bool:
+        """Tell whether a member model can be asked now."""
+        return self._members[model].ready
+
+    def ready(self, plan: Plan) -> bool:
+        """Tell whether a call to this plan can be answered now."""
+        return plan.known and plan.can_answer(self.model_ready)
+
+    def server_ready(self) -> bool:
+        """Tell whether the server as a whole is ready.
+
+        It is when everything served could be answered at least once, and at least one can be now.
+        """
+        now = {plan.name for plan in self._plans.values() if self.ready(plan)}
+        self._served_once |= now
+        watched = self.config.ensembles or self._plans
+        return bool(now) and self._served_once >= set(watched)
+
+    def serves(self, name: str) -> bool:
+        """Tell whether anything is served under a name."""
+        return name in self._plans

@@ -1,0 +1,262 @@
+"""Runs batches: asks the calls of a plan, waits, and delivers each rider's reply.
+
+Rules:
+
+- Forward only: calls go down, results come back as values; nothing here raises but cancellation.
+- Every rider gets exactly one final reply, unless it left. A rider is answered when all its rows are
+  closed, or at its own end of waiting with what is there.
+- A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
+- All decisions are the tally's, the strategy's and the verdict's; this module acts and keeps time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.engine.plan import Call, Merge, Plan
+from gateway.engine.reply import build_replies
+from gateway.engine.tally import Tally
+from gateway.values import Answer, Failure, Question
+from protos.errors import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.members.member import Member
+    from gateway.strategies.base import Mask
+    from gateway.values import Batch, Reply, Rider
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Answers batches with the help of members.
+
+    Args:
+        members: The models that can be asked, by name.
+    """
+
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        self._members = members
+
+    async def run(self, batch: Batch, deliver: Callable[[Reply], None]) -> None:
+        """Run one batch to its end.
+
+        Args:
+            batch: The batch; its route is a :class:`gateway.engine.plan.Plan`.
+            deliver: Called with one final reply for each rider that has not left.
+        """
+        execution = _Execution(self._members, batch, deliver)
+        try:
+            await execution.run()
+        finally:
+            await execution.end()
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A call under way: for which rows, and which seats of which merges listen for its answer."""
+
+    rows: Mask
+    task: asyncio.Task[Answer | Failure]
+    listeners: list[tuple[Tally, int]] = field(default_factory=list)
+
+    @property
+    def needed(self) -> bool:
+        return any(tally.needs(seat, self.rows) for tally, seat in self.listeners)
+
+
+class _Execution:
+    def __init__(self, members: Mapping[str, Member], batch: Batch, deliver: Callable[[Reply], None]) -> None:
+        plan = batch.route
+        assert isinstance(plan, Plan)  # noqa: S101 - the route is opaque to everyone but the engine
+        self._members = members
+        self._batch = batch
+        self._deliver = deliver
+        self._plan = plan
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._root = Tally(plan.merge, batch.n)
+        self._riders = list(batch.riders)
+        self._asked: dict[tuple[str, tuple[tuple[str, str], ...], bytes], _Asked] = {}
+        self._done: list[_Asked] = []
+        self._started = self._loop.time()
+
+    async def run(self) -> None:
+        self._batch.watch(self._changed.set)
+        everything = np.ones(self._batch.n, np.bool_)
+        self._root.start(everything, max(rider.closes_at for rider in self._riders))
+        while True:
+            self._advance(self._loop.time())
+            if not self._riders:
+                return
+            await self._sleep_until(self._next_timer())
+
+    async def end(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        tasks = [asked.task for asked in self._asked.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _sleep_until(self, when: float) -> None:
+        timer = self._loop.call_at(when, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            timer.cancel()
+            self._changed.clear()
+
+    def _next_timer(self) -> float:
+        return min(self._root.next_timer(), *(rider.closes_at for rider in self._riders))
+
+    def _advance(self, now: float) -> None:
+        """Take in what happened, then ask, close and deliver until nothing more follows."""
+        departed = self._batch.departed
+        for rider in departed.intersection(self._riders):
+            self._root.shut(_mask(rider, self._batch.n))
+            self._riders.remove(rider)
+        for asked in self._done:
+            self._enter(asked, now)
+        self._done.clear()
+        self._root.expire(now)
+        while self._ask(self._root, now) | self._close_nested(self._root, now):
+            pass
+        self._close_riders(now)
+        self._drop_unneeded()
+
+    def _enter(self, asked: _Asked, now: float) -> None:
+        result = _result(asked.task)
+        for tally, seat in asked.listeners:
+            if not tally.needs(seat, asked.rows):
+                continue
+            if isinstance(result, Answer):
+                tally.answer(seat, asked.rows, result, batches=self._plan.batches, now=now)
+            else:
+                tally.fail(seat, asked.rows, result, now)
+
+    def _ask(self, tally: Tally, now: float) -> bool:
+        """Start the next wave of this merge and of the ones nested in it; tell whether there was one."""
+        acted = False
+        for seat, rows in tally.asks(now):
+            acted = True
+            source = tally.merge.seats[seat].source
+            match source:
+                case Call():
+                    self._join(source, rows, tally, seat, now)
+                case Merge():
+                    until = min(tally.seat_until[seat], now + (source.deadline_s or np.inf))
+                    tally.nested[seat].start(rows, until)
+        for nested in tally.nested.values():
+            acted |= self._ask(nested, now)
+        return acted
+
+    def _join(self, call: Call, rows: Mask, tally: Tally, seat: int, now: float) -> None:
+        """Listen to an equal call for the same rows, or make it."""
+        key = (call.model, call.inputs, rows.tobytes())
+        asked = self._asked.get(key)
+        if asked is None:
+            until = min(self._root.until, now + (call.timeout_s or np.inf))
+            task = self._loop.create_task(self._members[call.model].ask(self._question(call, rows, until)))
+            asked = self._asked[key] = _Asked(rows, task)
+            task.add_done_callback(lambda _: self._finished(key, asked))
+        asked.listeners.append((tally, seat))
+
+    def _question(self, call: Call, rows: Mask, until: float) -> Question:
+        inputs = self._batch.inputs
+        tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
+        if not rows.all():
+            tensors = {name: tensor.take(rows) for name, tensor in tensors.items()}
+        ids = [rider.id for rider in self._batch.riders[:1]]
+        return Question(inputs=tensors, outputs=call.outputs, deadline=until, id="".join(ids))
+
+    def _finished(self, key: tuple[str, tuple[tuple[str, str], ...], bytes], asked: _Asked) -> None:
+        if self._asked.pop(key, None) is not None:
+            self._done.append(asked)
+            self._changed.set()
+
+    def _close_nested(self, tally: Tally, now: float) -> bool:
+        """Close rows of nested merges, innermost first, and enter them above; tell whether any closed."""
+        acted = False
+        for seat, nested in tally.nested.items():
+            acted |= self._close_nested(nested, now)
+            rows = nested.closable(now)
+            if rows.any():
+                acted = True
+                if now >= nested.until:
+                    nested.give_up(rows)
+                self._close_into(tally, seat, nested, rows, now)
+        return acted
+
+    def _close_into(self, tally: Tally, seat: int, nested: Tally, rows: Mask, now: float) -> None:
+        """Turn closed rows of a nested merge into the answer, or failure, of the seat above."""
+        for cause, lost in nested.verdicts(rows).items():
+            tally.fail(seat, lost, Failure(cause), now)
+            rows = rows & ~lost
+            nested.shut(lost)
+        if not rows.any():
+            return
+        nested.shut(rows)
+        try:
+            merged = nested.merge.strategy.combine(nested.state(now), rows)
+        except Exception:
+            _log.exception("strategy %s of ensemble %s failed", nested.merge.strategy.kind, nested.merge.name)
+            tally.fail(seat, rows, Failure(Cause.COMBINE_FAILED), now)
+            return
+        tally.enter_merged(seat, rows, merged, now)
+
+    def _close_riders(self, now: float) -> None:
+        closable = self._root.closable(now)
+        closing = []
+        for rider in self._riders:
+            if now >= rider.closes_at:
+                self._force(self._root, _mask(rider, self._batch.n), now)
+                closing.append(rider)
+            elif closable[rider.rows].all():
+                closing.append(rider)
+        if not closing:
+            return
+        self._riders = [rider for rider in self._riders if rider not in closing]
+        for rider in closing:
+            self._root.shut(_mask(rider, self._batch.n))
+        for reply in build_replies(self._batch, self._plan, self._root, closing, now, now - self._started):
+            self._deliver(reply)
+
+    def _force(self, tally: Tally, rows: Mask, now: float) -> None:
+        """End the waiting for some rows, innermost first: what is there counts, the rest is late."""
+        for seat, nested in tally.nested.items():
+            self._force(nested, rows, now)
+            left = rows & nested.open
+            if left.any():
+                self._close_into(tally, seat, nested, left, now)
+        tally.give_up(rows & tally.open)
+
+    def _drop_unneeded(self) -> None:
+        for asked in self._asked.values():
+            if not asked.needed:
+                asked.task.cancel()
+
+
+def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:
+    if task.cancelled():
+        return Failure(Cause.MEMBER_TIMEOUT)
+    error = task.exception()
+    if error is not None:
+        _log.error("a member raised instead of returning a failure", exc_info=error)
+        return Failure(Cause.MEMBER_INTERNAL)
+    return task.result()
+
+
+def _mask(rider: Rider, n: int) -> Mask:
+    mask = np.zeros(n, np.bool_)
+    mask[rider.rows] = True
+    return mask
+

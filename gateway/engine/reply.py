@@ -1,0 +1,190 @@
+"""Builds replies: one merge for all riders that close together, one report for those alike."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.engine.plan import Merge
+from gateway.engine.verdict import to_error, worst
+from gateway.values import Reply, Report, SeatReport
+from protos.errors import Cause, Outcome
+from protos.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.engine.plan import Plan
+    from gateway.engine.tally import Tally
+    from gateway.strategies.base import Array, Mask
+    from gateway.values import Batch, Rider
+
+__all__ = ["build_replies"]
+
+_log = logging.getLogger(__name__)
+
+
+def build_replies(
+    batch: Batch, plan: Plan, root: Tally, riders: Sequence[Rider], now: float, elapsed_s: float
+) -> Iterator[Reply]:
+    """Judge, merge and report the rows of riders whose waiting has ended.
+
+    Riders for whose rows every seat was usable share one reply; every other rider gets its own.
+    """
+    rows = _rows_of(riders, batch.n)
+    verdicts = root.verdicts(rows)
+    lost = {rider: _cause_of(rider, verdicts) for rider in riders}
+    for rider, cause in lost.items():
+        if cause is not None:
+            yield _error(batch, plan, root, rider, cause, now, elapsed_s)
+    answered = [rider for rider in riders if lost[rider] is None]
+    if not answered:
+        return
+    rows = _rows_of(answered, batch.n)
+    try:
+        merged = plan.merge.strategy.combine(root.state(now), rows)
+        agreement = plan.merge.strategy.agreement(root.state(now), rows, merged)
+    except Exception:
+        _log.exception("strategy %s of %s failed", plan.merge.strategy.kind, plan.name)
+        for rider in answered:
+            yield _error(batch, plan, root, rider, Cause.COMBINE_FAILED, now, elapsed_s)
+        return
+    position = np.cumsum(rows) - 1
+    for group in _alike(answered, root):
+        mine = _rows_of(group, batch.n)
+        picked = slice(None) if mine.sum() == rows.sum() else position[mine]
+        outputs = {name: array[picked] for name, array in merged.items()}
+        absent = [name for name in batch.wanted if name not in outputs]
+        if absent:
+            cause = _cause_of_absence(root, absent[0], mine)
+            for rider in group:
+                yield _error(batch, plan, root, rider, cause, now, elapsed_s)
+            continue
+        report = _report(batch, root, mine, now, elapsed_s, None if agreement is None else agreement[picked])
+        yield Reply(
+            riders=tuple(group),
+            outputs={
+                name: _tensor(array, plan)
+                for name, array in outputs.items()
+                if not batch.wanted or name in batch.wanted
+            },
+            report=report,
+        )
+
+
+def _tensor(array: Array, plan: Plan) -> Tensor:
+    return Tensor.from_array(array if plan.batches else array[0])
+
+
+def _rows_of(riders: Sequence[Rider], n: int) -> Mask:
+    rows = np.zeros(n, np.bool_)
+    for rider in riders:
+        rows[rider.rows] = True
+    return rows
+
+
+def _cause_of(rider: Rider, verdicts: Mapping[Cause, Mask]) -> Cause | None:
+    causes = [cause for cause, mask in verdicts.items() if mask[rider.rows].any()]
+    return worst(causes) if causes else None
+
+
+def _alike(riders: Sequence[Rider], root: Tally) -> Iterator[list[Rider]]:
+    complete = _complete(root)
+    whole = [rider for rider in riders if complete[rider.rows].all()]
+    if whole:
+        yield whole
+    yield from ([rider] for rider in riders if not complete[rider.rows].all())
+
+
+def _complete(tally: Tally) -> Mask:
+    """Return the rows that no seat, nested ones included, is missing from."""
+    complete = ~tally.failed.any(axis=0)
+    for nested in tally.nested.values():
+        complete &= _complete(nested)
+    return complete
+
+
+def _cause_of_absence(root: Tally, output: str, rows: Mask) -> Cause:
+    """Return why an output that was asked for by name is not there: the reason of the seat that owes it."""
+    for i, seat in enumerate(root.merge.seats):
+        if output.startswith(f"{seat.name}.") and (cause := root.cause(i, rows)):
+            return cause
+    return Cause.QUORUM_NOT_MET
+
+
+def _error(
+    batch: Batch, plan: Plan, root: Tally, rider: Rider, cause: Cause, now: float, elapsed_s: float
+) -> Reply:
+    report = _report(batch, root, _rows_of([rider], batch.n), now, elapsed_s, None)
+    usable = root.answered[:, rider.rows]
+    merge = plan.merge
+    if merge.quorum is not None and merge.quorum.weight is not None:
+        chosen = np.array([seat.chosen for seat in merge.seats])
+        share = (merge.weights @ usable).min(initial=np.inf) / merge.weights[chosen].sum()
+        quorum = f"{share:.3g}/{merge.quorum.weight:.3g} of the weight"
+    else:
+        need = sum(seat.chosen for seat in merge.seats) if merge.quorum is None else merge.quorum.count
+        quorum = f"{int(usable.sum(axis=0).min(initial=len(merge.seats)))}/{need}"
+    return Reply(riders=(rider,), error=to_error(plan.name, cause, report.seats, quorum), report=report)
+
+
+def _report(
+    batch: Batch, root: Tally, rows: Mask, now: float, elapsed_s: float, agreement: Array | None
+) -> Report:
+    asked = root.asked[:, rows].any(axis=1) | root.failed[:, rows].any(axis=1)
+    used = root.answered[:, rows].all(axis=1) & asked
+    return Report(
+        seats=tuple(_seat_reports(batch, root, rows, now)),
+        asked=int(asked.sum()),
+        used=int(used.sum()),
+        agreement=agreement,
+        elapsed_s=elapsed_s,
+    )
+
+
+def _seat_reports(batch: Batch, tally: Tally, rows: Mask, now: float) -> Iterator[SeatReport]:
+    shares = tally.merge.strategy.shares(tally.state(now), rows)
+    for i, seat in enumerate(tally.merge.seats):
+        usable = tally.answered[i, rows]
+        cause = tally.cause(i, rows)
+        answer = tally.answers[i]
+        elapsed = tally.elapsed_s[i]
+        yield SeatReport(
+            seat=seat.path,
+            model=seat.target,
+            version=answer.version if answer else "",
+            outcome=_outcome(tally, i, rows, cause),
+            cause=cause,
+            message=_message(tally, i, rows, cause),
+            attempts=tally.attempts_of(i),
+            weight_used=float(shares[i].mean()) if shares.shape[1] else 0.0,
+            elapsed_s=elapsed,
+            queue_s=answer.queue_s if answer else None,
+            compute_s=answer.compute_s if answer else None,
+            outputs=_own_outputs(batch, tally, i, rows) if batch.keep_members and usable.all() else {},
+        )
+        if isinstance(seat.source, Merge):
+            yield from _seat_reports(batch, tally.nested[i], rows, now)
+
+
+def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcome:
+    if cause is not None:
+        return Outcome.UNUSABLE if cause in (Cause.MEMBER_BAD_OUTPUT, Cause.NONFINITE_OUTPUT) else Outcome.FAILED
+    if tally.answered[seat, rows].all() and tally.asked[seat].any():
+        return Outcome.OK
+    return Outcome.CANCELLED if tally.asked[seat, rows].any() else Outcome.NOT_ASKED
+
+
+def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
+    if cause is None:
+        return ""
+    lost, asked = int((~tally.answered[seat, rows]).sum()), int(rows.sum())
+    return cause.text if lost == asked else f"{cause.text} (in {lost} of {asked} rows)"
+
+
+def _own_outputs(batch: Batch, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:
+    batches = batch.route.batches
+    picked = {name: array[rows] for name, array in tally.outputs[seat].items()}
+    return {name: Tensor.from_array(a if batches else a[0]) for name, a in picked.items()}

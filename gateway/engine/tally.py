@@ -1,0 +1,263 @@
+"""What is known of one merge for one batch: which seats answered which rows, and which rows are closed.
+
+A tally is pure bookkeeping without I/O or clock: the engine tells it what happened and when, and asks
+what to do next. Nested merges are nested tallies; a closed row of a nested tally is an answer, or a
+failure, of the seat above it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateway.engine.plan import Merge, quorum_met
+from gateway.engine.verdict import decide, worst
+from gateway.strategies.base import Array, Mask, State
+from protos.errors import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.engine.plan import Reading
+    from gateway.values import Answer, Failure
+
+__all__ = ["Tally"]
+
+_CAUSES = list(Cause)
+_NUMBER = {cause: i for i, cause in enumerate(_CAUSES)}
+_NONE, _USABLE = -1, -2
+
+
+class Tally:
+    """The state of one merge.
+
+    Args:
+        merge: The merge.
+        n: Rows of the batch.
+    """
+
+    def __init__(self, merge: Merge, n: int) -> None:
+        k = len(merge.seats)
+        self.merge = merge
+        self.n = n
+        self.open = np.zeros(n, np.bool_)
+        self.until = np.inf
+        self.asked = np.zeros((k, n), np.bool_)
+        self.answered = np.zeros((k, n), np.bool_)
+        self.failed = np.zeros((k, n), np.bool_)
+        self.causes = np.full((k, n), _NONE, np.int16)
+        self.seat_until = [np.inf] * k
+        self.asked_at: list[float | None] = [None] * k
+        self.elapsed_s: list[float | None] = [None] * k
+        self.answers: list[Answer | None] = [None] * k
+        self.attempts = [0] * k
+        self.outputs: list[dict[str, Array]] = [{} for _ in range(k)]
+        self.nested: dict[int, Tally] = {
+            i: Tally(seat.source, n) for i, seat in enumerate(merge.seats) if isinstance(seat.source, Merge)
+        }
+        self._eligible = np.array([seat.chosen and seat.barred is None for seat in merge.seats], np.bool_)
+        for i, seat in enumerate(merge.seats):
+            if seat.chosen and seat.barred is not None:
+                self.failed[i] = True
+                self.causes[i] = _NUMBER[seat.barred]
+
+    def start(self, rows: Mask, until: float) -> None:
+        """Open rows: this merge is needed for them, and waits until the given time."""
+        self.open |= rows
+        self.until = until
+
+    def state(self, now: float) -> State:
+        """Return what the strategy may see."""
+        return State(
+            n=self.n,
+            seats=tuple(seat.name for seat in self.merge.seats),
+            weights=self.merge.weights,
+            asked=self.asked,
+            answered=self.answered,
+            failed=self.failed,
+            eligible=self._eligible,
+            outputs=self.outputs,
+            labels=self.merge.labels,
+            time_left_s=max(0.0, self.until - now),
+        )
+
+    def asks(self, now: float) -> list[tuple[int, Mask]]:
+        """Let the strategy plan the next wave, enter it as asked, and return the seats and rows to ask."""
+        wave = []
+        for ask in self.merge.strategy.plan(self.state(now)):
+            rows = ask.rows & self.open & ~self.asked[ask.seat]
+            if self._eligible[ask.seat] and rows.any():
+                self.asked[ask.seat] |= rows
+                seat = self.merge.seats[ask.seat]
+                self.seat_until[ask.seat] = min(self.until, now + (seat.timeout_s or np.inf))
+                self.asked_at[ask.seat] = now
+                wave.append((ask.seat, rows))
+        return wave
+
+    def answer(self, seat: int, rows: Mask, answer: Answer, *, batches: bool, now: float) -> None:
+        """Enter a model's answer for some rows, after screening it."""
+        self._arrived(seat, answer.attempts, now)
+        self.answers[seat] = answer
+        arrays: dict[str, Array] = {}
+        for reading in self.merge.seats[seat].readings:
+            array = _screened(reading, answer.outputs, rows=int(rows.sum()), batches=batches)
+            if array is None:
+                self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+                return
+            arrays[reading.spec.name] = array
+        self.enter(seat, rows, arrays)
+
+    def enter(self, seat: int, rows: Mask, arrays: Mapping[str, Array]) -> None:
+        """Enter arrays of ``rows.sum()`` rows, in canonical form, as the seat's answer."""
+        usable = rows & self._waiting(seat)
+        if self.merge.nonfinite != "pass":
+            broken = np.zeros(self.n, np.bool_)
+            broken[rows] = _nonfinite(arrays.values(), int(rows.sum()))
+            self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
+            usable &= ~broken
+        held = self.outputs[seat]
+        for name, array in arrays.items():
+            if rows.all():
+                held[name] = array
+            else:
+                dense = held.get(name)
+                if dense is None:
+                    dense = held[name] = np.zeros((self.n, *array.shape[1:]), array.dtype)
+                dense[rows] = array
+        self.answered[seat] |= usable
+
+    def enter_merged(self, seat: int, rows: Mask, merged: Mapping[str, Array], now: float) -> None:
+        """Enter what a nested merge yields for some rows; a part of it that is missing is bad output."""
+        self._arrived(seat, 1, now)
+        arrays: dict[str, Array] = {}
+        for reading in self.merge.seats[seat].readings:
+            array = merged.get(reading.source)
+            if array is None:
+                self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+                return
+            arrays[reading.spec.name] = array if reading.order is None else array[..., reading.order]
+        self.enter(seat, rows, arrays)
+
+    def fail(self, seat: int, rows: Mask, failure: Failure, now: float) -> None:
+        """Enter that the seat has no answer for these rows."""
+        self._arrived(seat, failure.attempts, now)
+        self._lose(seat, rows, failure.cause)
+
+    def expire(self, now: float) -> None:
+        """Give up on every seat whose own time is over; a nested merge ends by its own ``until``."""
+        for seat in np.flatnonzero(self._pending().any(axis=1)):
+            if seat in self.nested:
+                self.nested[seat].expire(now)
+            elif now >= self.seat_until[seat]:
+                self._lose(seat, self.asked[seat], Cause.MEMBER_TIMEOUT)
+
+    def closable(self, now: float) -> Mask:
+        """Return the open rows for which waiting has ended.
+
+        It ends when every asked seat is in, when the strategy says settled and enough is there, or at the
+        end of time.
+        """
+        if now >= self.until or not self.open.any():
+            return self.open.copy()
+        done = ~self._pending().any(axis=0)
+        if not done.all():
+            done |= self.merge.strategy.settled(self.state(now)).done & self._enough()
+        return self.open & done
+
+    def give_up(self, rows: Mask) -> None:
+        """Enter every seat that is still waited for in these rows as late."""
+        for seat in np.flatnonzero((self._pending() & rows).any(axis=1)):
+            self._lose(seat, self.asked[seat] & rows, Cause.MEMBER_TIMEOUT)
+
+    def shut(self, rows: Mask) -> None:
+        """Close rows for good, here and below: later answers for them are ignored."""
+        self.open &= ~rows
+        for nested in self.nested.values():
+            nested.shut(rows)
+
+    def verdicts(self, rows: Mask) -> dict[Cause, Mask]:
+        """Return the rows that cannot be answered, by the cause that decides."""
+        lacking = rows & ~self._enough()
+        if self.merge.nonfinite == "fail":
+            lacking |= rows & (self.causes == _NUMBER[Cause.NONFINITE_OUTPUT]).any(axis=0)
+        verdicts: dict[Cause, Mask] = {}
+        if lacking.any():
+            codes = np.where(self.answered, _USABLE, self.causes)[:, lacking]
+            patterns, which = np.unique(codes, axis=1, return_inverse=True)
+            for i, pattern in enumerate(patterns.T):
+                causes = [_CAUSES[c] if c >= 0 else None for c in pattern]
+                cause = decide(self.merge, [c == _USABLE for c in pattern], causes)
+                if cause is not None:
+                    mask = verdicts.setdefault(cause, np.zeros(self.n, np.bool_))
+                    mask[np.flatnonzero(lacking)[which.reshape(-1) == i]] = True
+        return verdicts
+
+    def _enough(self) -> Mask:
+        enough = quorum_met(self.merge, self.answered)
+        for i, seat in enumerate(self.merge.seats):
+            if seat.required and seat.chosen:
+                enough &= self.answered[i]
+        return enough
+
+    def cause(self, seat: int, rows: slice | Mask) -> Cause | None:
+        """Return why a seat is missing from at least one of the rows; the worst of several causes."""
+        codes = np.unique(self.causes[seat, rows])
+        causes = [_CAUSES[code] for code in codes if code != _NONE]
+        return worst(causes) if causes else None
+
+    def attempts_of(self, seat: int) -> int:
+        """Return how often a seat was asked."""
+        return max(self.attempts[seat], int(self.asked[seat].any()))
+
+    def next_timer(self) -> float:
+        """Return when something ends by itself: the merge, a seat, or something nested."""
+        if not self.open.any():
+            return np.inf
+        waiting = np.flatnonzero(self._pending().any(axis=1))
+        timers = [self.seat_until[i] for i in waiting if i not in self.nested]
+        nested = [tally.next_timer() for tally in self.nested.values()]
+        return min([self.until, *timers, *nested])
+
+    def needs(self, seat: int, rows: Mask) -> bool:
+        """Tell whether an answer of this seat for these rows is still of use."""
+        return bool((self._waiting(seat) & rows & self.open).any())
+
+    def _waiting(self, seat: int) -> Mask:
+        return self.asked[seat] & ~self.answered[seat] & ~self.failed[seat]
+
+    def _pending(self) -> Mask:
+        return self.asked & ~self.answered & ~self.failed
+
+    def _arrived(self, seat: int, attempts: int, now: float) -> None:
+        self.attempts[seat] = attempts
+        asked_at = self.asked_at[seat]
+        self.elapsed_s[seat] = None if asked_at is None else now - asked_at
+
+    def _lose(self, seat: int, rows: Mask, cause: Cause) -> None:
+        lost = rows & ~self.answered[seat] & ~self.failed[seat]
+        self.failed[seat] |= lost
+        self.causes[seat, lost] = _NUMBER[cause]
+
+
+def _screened(reading: Reading, outputs: Mapping[str, Any], *, rows: int, batches: bool) -> Array | None:
+    """Return one output in canonical form, or None if its name, datatype or shape is not as declared."""
+    tensor = outputs.get(reading.source)
+    spec = reading.spec
+    if tensor is None or tensor.datatype != spec.datatype:
+        return None
+    array: Array = tensor.array()
+    if not batches:
+        array = array[None]
+    if not spec.accepts(array.shape) or array.shape[0] != rows:
+        return None
+    return array if reading.order is None else array[..., reading.order]
+
+
+def _nonfinite(arrays: Sequence[Array] | Any, rows: int) -> Mask:
+    broken = np.zeros(rows, np.bool_)
+    for array in arrays:
+        # ml_dtypes' floats are of kind V; numpy's of kind f
+        if array.dtype.kind in "fV":
+            broken |= ~np.isfinite(array).reshape(rows, -1).all(axis=1)
+    return broken

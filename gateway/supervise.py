@@ -1,0 +1,240 @@
+"""The parent process: starts workers and gateway, restarts what dies, owns the metrics port.
+
+Rules:
+
+- It imports no gRPC and no model runtime, so that nothing a model or a client does can hang or kill it.
+- Every child is tethered (``gateway.tether``): none outlives the parent, however that one dies.
+- First signal: the gateway drains, then the workers stop. Second signal: everything stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway import runtime
+from gateway.observe.port import MetricsPort, ServerStatus
+from gateway.policies.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.config.schema import Config
+
+__all__ = ["Supervisor", "worker_arguments"]
+
+_log = logging.getLogger(__name__)
+
+#: How long a stopped worker may take to end by itself, in seconds.
+WORKER_GRACE_S = 5.0
+_POLL_S = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """A process that is kept running."""
+
+    name: str
+    arguments: Sequence[str]
+    backoff: Backoff = field(default_factory=Backoff)
+    process: asyncio.subprocess.Process | None = None
+    restarts: int = 0
+    stopping: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        running = self.process is not None and self.process.returncode is None
+        return self.process.pid if running and self.process else None
+
+    async def keep_running(self) -> None:
+        """Start the process again and again, with back-off, until told to stop."""
+        failures = 0
+        while not self.stopping:
+            started = time.monotonic()
+            code = await self._run_once()
+            if self.stopping:
+                return
+            failures = self.backoff.failures(failures, time.monotonic() - started)
+            delay_s = self.backoff.delay_s(failures)
+            _log.error("%s ended (%s); starting it again in %.1f s", self.name, _ending(code), delay_s)
+            await asyncio.sleep(delay_s)
+            self.restarts += 1
+
+    async def _run_once(self) -> int:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.tether",
+            *self.arguments,
+            # the child takes the end of this pipe for the parent's death
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None  # noqa: S101 - it is a pipe, see above
+        await _forward(self.name, self.process.stderr)
+        return await self.process.wait()
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask the process to end, and kill it when it does not in time."""
+        self.stopping = True
+        if self.pid is None or self.process is None:
+            return
+        self.process.terminate()
+        try:
+            await asyncio.wait_for(self.process.wait(), grace_s)
+        except TimeoutError:
+            _log.error("%s did not end within %.1f s and is killed", self.name, grace_s)
+            self.process.kill()
+            await self.process.wait()
+
+
+async def _forward(name: str, stream: asyncio.StreamReader) -> None:
+    """Copy a child's log lines to ours, each with the child's name."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue  # a line beyond the reader's limit is dropped, the child is not
+        if not line:
+            return
+        text = line.decode(errors="replace").rstrip()
+        try:
+            event = json.loads(text)
+            text = json.dumps({**event, "process": name})
+        except (ValueError, TypeError):
+            text = f"[{name}] {text}"
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the line has been through a logger already
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def worker_arguments(config: Config, instance: runtime.Instance, total: int, log_format: str) -> list[str]:
+    """Return the module and arguments that start one worker."""
+    worker = config.models[instance.model].worker
+    assert worker is not None  # noqa: S101 - instances exist only for such models
+    arguments = ["workers.main", "--repository", str(worker.repository), "--model", worker.model or instance.model]
+    if worker.version:
+        arguments += ["--version", worker.version]
+    threads = str(worker.threads) if worker.threads else f"auto/{total}"
+    arguments += ["--address", instance.target, "--threads", threads, "--log-format", log_format]
+    return [*arguments, "--providers", ",".join(worker.providers)]
+
+
+class Supervisor:
+    """Runs one server: its workers, its gateway and the metrics port.
+
+    Args:
+        config: The configuration.
+        path: The file it came from; the gateway process reads it again.
+        log_format: ``json`` or ``text``.
+        announce: File that is kept up to date with addresses and process ids; None = none.
+    """
+
+    def __init__(self, config: Config, path: Path, *, log_format: str, announce: Path | None = None) -> None:
+        self._config = config
+        self._announce = announce
+        self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
+        found = runtime.instances(config, self._directory)
+        self._workers = {
+            instance: _Child(instance.name, worker_arguments(config, instance, len(found), log_format))
+            for instance in found
+        }
+        gateway = ["gateway.app", str(path), "--runtime", str(self._directory), "--log-format", log_format]
+        self._gateway = _Child("gateway", gateway)
+        self._port = MetricsPort(config.server.metrics, self._status)
+
+    async def run(self) -> int:
+        """Serve until a signal; return the exit code."""
+        stop, force = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: (force if stop.is_set() else stop).set())
+        children = [self._gateway, *self._workers.values()]
+        tasks = [asyncio.create_task(child.keep_running()) for child in children]
+        announcing = asyncio.create_task(self._keep_announced())
+        try:
+            self._port.start()
+            await stop.wait()
+            _log.info("stopping: the gateway drains, then the workers stop; a second signal stops at once")
+            stopping = asyncio.create_task(self._stop())
+            forced = asyncio.create_task(force.wait())
+            await asyncio.wait([stopping, forced], return_when=asyncio.FIRST_COMPLETED)
+            forced.cancel()
+            return 0 if stopping.done() else 1
+        finally:
+            for child in children:
+                child.stopping = True
+                if child.pid is not None:
+                    os.kill(child.pid, signal.SIGKILL)
+            for task in (*tasks, announcing):
+                task.cancel()
+            await asyncio.gather(*tasks, announcing, return_exceptions=True)
+            self._port.stop()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def _stop(self) -> None:
+        await self._gateway.stop(self._config.server.drain_s + WORKER_GRACE_S)
+        await asyncio.gather(*(worker.stop(WORKER_GRACE_S) for worker in self._workers.values()))
+
+    async def _ask_gateway(self) -> dict[str, Any]:
+        """Ask the gateway process how it is; an empty answer means that it cannot tell."""
+        try:
+            async with asyncio.timeout(2.0):
+                reader, writer = await asyncio.open_unix_connection(runtime.control_socket(self._directory))
+                try:
+                    answer: dict[str, Any] = json.loads(await reader.read())
+                    return answer
+                finally:
+                    writer.close()
+        except (OSError, ValueError, TimeoutError):
+            return {}
+
+    async def _status(self) -> ServerStatus:
+        gateway = await self._ask_gateway()
+        return ServerStatus(
+            ready=bool(gateway.get("ready")),
+            gateway_metrics=str(gateway.get("metrics", "")),
+            restarts={c.name: c.restarts for c in (self._gateway, *self._workers.values())},
+            running={c.name: c.pid is not None for c in (self._gateway, *self._workers.values())},
+        )
+
+    async def _keep_announced(self) -> None:
+        """Keep the announce file true, from the moment when the server is ready for the first time."""
+        announced: dict[str, Any] | None = None
+        while self._announce is not None:
+            gateway = await self._ask_gateway()
+            if gateway.get("ready") or announced is not None:
+                facts = {
+                    "address": gateway.get("address", (announced or {}).get("address")),
+                    "metrics": self._port.address,
+                    "pid": os.getpid(),
+                    "gateway_pid": self._gateway.pid,
+                    "workers": [
+                        {"model": instance.model, "instance": instance.number, "pid": worker.pid}
+                        for instance, worker in self._workers.items()
+                    ],
+                }
+                if facts != announced:
+                    _write(self._announce, json.dumps(facts))
+                    announced = facts
+            await asyncio.sleep(_POLL_S)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,234 @@
+"""The values that travel through the gateway: batches down, answers and reports back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from protos.errors import Cause, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from protos.errors import AccordError
+    from protos.tensor import Tensor
+
+__all__ = ["Answer", "Batch", "Failure", "Question", "Reply", "Report", "Rider", "SeatReport"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rider:
+    """One request in a batch.
+
+    Args:
+        id: The caller's request id, for logs; may be empty.
+        rows: Its rows of the batch.
+        arrived: When it arrived, absolute monotonic seconds.
+        deadline: When its caller gives up, absolute monotonic seconds.
+    """
+
+    id: str
+    rows: slice
+    arrived: float
+    deadline: float
+
+    @property
+    def closes_at(self) -> float:
+        """When waiting for members ends, so that the answer can still reach the caller in time."""
+        return self.deadline - reserve_s(self.deadline - self.arrived)
+
+
+def reserve_s(budget_s: float) -> float:
+    """Return the time kept back for the way home: 5 % of the budget, between 2 and 50 ms.
+
+    Example:
+        >>> reserve_s(0.5)
+        0.025
+    """
+    return min(max(0.002, 0.05 * budget_s), 0.050)
+
+
+class Batch:
+    """Rows that ride through the engine together: one call per model, one merge.
+
+    Args:
+        route: The compiled plan that answers it (opaque to everyone but the engine).
+        n: Number of rows; 1 where the route does not batch.
+        inputs: Request tensors by name, each of ``n`` rows where the route batches.
+        wanted: Names of the wanted outputs; empty = all.
+        riders: The requests in it, with disjoint rows that cover it.
+        keep_members: Whether the report should carry each seat's own outputs.
+    """
+
+    __slots__ = ("_departed", "_on_leave", "inputs", "keep_members", "n", "riders", "route", "wanted")
+
+    def __init__(
+        self,
+        *,
+        route: Any,
+        n: int,
+        inputs: Mapping[str, Tensor],
+        wanted: Sequence[str] = (),
+        riders: Sequence[Rider],
+        keep_members: bool = False,
+    ) -> None:
+        self.route = route
+        self.n = n
+        self.inputs = inputs
+        self.wanted = tuple(wanted)
+        self.riders = tuple(riders)
+        self.keep_members = keep_members
+        self._departed: set[Rider] = set()
+        self._on_leave: Callable[[], None] | None = None
+
+    @property
+    def departed(self) -> frozenset[Rider]:
+        """Riders whose callers have gone."""
+        return frozenset(self._departed)
+
+    def leave(self, rider: Rider) -> None:
+        """Cancel one rider; the others ride on."""
+        self._departed.add(rider)
+        if self._on_leave is not None:
+            self._on_leave()
+
+    def watch(self, on_leave: Callable[[], None]) -> None:
+        """Have ``on_leave`` called whenever a rider leaves."""
+        self._on_leave = on_leave
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call to a model.
+
+    Args:
+        inputs: Its input tensors under the model's own names.
+        outputs: The outputs wanted, under the model's own names.
+        deadline: When its answer is of no more use, absolute monotonic seconds.
+        version: The version wanted; empty = the served one.
+        id: Request id passed on for logs.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    deadline: float
+    version: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered.
+
+    Args:
+        outputs: Output tensors under the model's own names.
+        version: The version that answered; empty = unknown.
+        queue_s: Seconds in the member's own queue; None = not reported.
+        compute_s: Seconds of computation; None = not reported.
+        attempts: How often it was asked.
+    """
+
+    outputs: Mapping[str, Tensor]
+    version: str = ""
+    queue_s: float | None = None
+    compute_s: float | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a member has no answer. A value, never raised: only the verdict turns failures into an error."""
+
+    cause: Cause
+    attempts: int = 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """UNUSABLE if it answered something that cannot be used, else FAILED."""
+        unusable = self.cause in (Cause.MEMBER_BAD_OUTPUT, Cause.NONFINITE_OUTPUT)
+        return Outcome.UNUSABLE if unusable else Outcome.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeatReport:
+    """What one seat did for one reply.
+
+    Args:
+        seat: Its name; nested seats as ``outer/inner``.
+        model: The model or ensemble behind it.
+        version: The version that answered; empty = unknown.
+        outcome: What became of it.
+        cause: Why it is not OK; None when it is, was cancelled or not asked.
+        message: Fixed text for people; empty when OK.
+        attempts: How often it was asked.
+        weight_used: Its share of the merged answer's weight, mean over rows.
+        elapsed_s: Seconds from asking to its answer; None = no answer.
+        queue_s: Seconds in the member's queue; None = not reported.
+        compute_s: Seconds of computation; None = not reported.
+        outputs: Its own outputs, where they were to be kept and it was usable for all rows.
+    """
+
+    seat: str
+    model: str
+    version: str = ""
+    outcome: Outcome
+    cause: Cause | None = None
+    message: str = ""
+    attempts: int = 0
+    weight_used: float = 0.0
+    elapsed_s: float | None = None
+    queue_s: float | None = None
+    compute_s: float | None = None
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it was asked and its answer is missing."""
+        return self.outcome in (Outcome.FAILED, Outcome.UNUSABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a reply came about.
+
+    Args:
+        seats: One for each seat in config order, nested seats after their ensemble.
+        asked: Seats of the ensemble itself that were asked.
+        used: Of these, seats used in every row.
+        agreement: Per row the weight share that agrees with the merged label; None = no label.
+        elapsed_s: Seconds from the batch's start to the merged answer.
+    """
+
+    seats: tuple[SeatReport, ...]
+    asked: int
+    used: int
+    agreement: NDArray[np.float64] | None
+    elapsed_s: float
+
+    @property
+    def degraded(self) -> bool:
+        """Whether an asked member, nested ones included, is missing from at least one row."""
+        return any(seat.missing for seat in self.seats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What some riders get: outputs of their rows, in rider order, or an error.
+
+    Args:
+        riders: Who gets it.
+        outputs: Merged outputs, their rows concatenated; empty with an error.
+        error: The error, or None.
+        report: How it came about.
+        final: Whether nothing follows for these riders.
+    """
+
+    riders: tuple[Rider, ...]
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    error: AccordError | None = None
+    report: Report
+    final: bool = True
+

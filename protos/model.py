@@ -1,0 +1,47 @@
+"""What a model says of itself, as gateway and workers both understand it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from protos.tensor import TensorSpec
+
+__all__ = ["DEFAULT_MAX_ROWS", "ModelSpec", "batches_by_shape"]
+
+#: The most rows of one call to a model whose config does not say, but whose shapes show that it batches.
+DEFAULT_MAX_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model's interface.
+
+    Args:
+        name: The model's name.
+        version: The version served.
+        platform: Triton's platform string, e.g. ``onnxruntime_onnx``.
+        inputs: What it takes; where it batches, shapes start with the row dimension (-1).
+        outputs: What it returns, likewise.
+        max_rows: The most rows of one call; 0 if the model does not batch.
+    """
+
+    name: str
+    version: str
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_rows: int
+
+    @property
+    def batches(self) -> bool:
+        """Whether several rows may ride in one call."""
+        return self.max_rows > 0
+
+
+def batches_by_shape(specs: Iterable[TensorSpec]) -> bool:
+    """Tell whether a model batches, from its shapes: every tensor has a dynamic first dimension."""
+    return all(spec.shape[:1] == (-1,) for spec in specs)
