@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 #: How long a stopped worker may take to end by itself, in seconds.
 WORKER_GRACE_S = 5.0
 _POLL_S = 0.2
+#: Exit codes of the gateway process that another start would not change: bad configuration, address in use.
+FINAL_CODES = {2, 4}
 
 
 @dataclass(slots=True, eq=False)
@@ -59,10 +61,10 @@ class _Child:
     async def keep_running(self) -> None:
         """Start the process again and again, with back-off, until told to stop."""
         failures = 0
-        while not self.stopping:
+        while True:
             started = time.monotonic()
             code = await self._run_once()
-            if self.stopping:
+            if self.stopping or code in FINAL_CODES:
                 return
             failures = self.backoff.failures(failures, time.monotonic() - started)
             delay_s = self.backoff.delay_s(failures)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
@@ -116,9 +116,9 @@ class Reason(Enum):
     UNSUPPORTED = Row(Code.UNIMPLEMENTED, Retry.NEVER, "The call or option is not offered.", "See the documentation for what is.")
 
     @property
-    def number(self) -> int:
+    def number(self) -> errors_pb2.Reason:
         """Its number in ``errors.proto``."""
-        return errors_pb2.Reason.Value(f"REASON_{self.name}")
+        return cast("errors_pb2.Reason", errors_pb2.Reason.Value(f"REASON_{self.name}"))
 
     @property
     def code(self) -> Code:
@@ -141,9 +141,9 @@ class Outcome(Enum):
     NOT_ASKED = "NOT_ASKED"
 
     @property
-    def number(self) -> int:
+    def number(self) -> errors_pb2.Outcome:
         """Its number in ``errors.proto``."""
-        return errors_pb2.Outcome.Value(f"OUTCOME_{self.value}")
+        return cast("errors_pb2.Outcome", errors_pb2.Outcome.Value(f"OUTCOME_{self.value}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,9 @@ class Cause(Enum):
     MEMBER_UNSUPPORTED = CauseRow(Reason.UNSUPPORTED, "the backend does not offer the call")
 
     @property
-    def number(self) -> int:
+    def number(self) -> errors_pb2.Cause:
         """Its number in ``errors.proto``."""
-        return errors_pb2.Cause.Value(f"CAUSE_{self.name}")
+        return cast("errors_pb2.Cause", errors_pb2.Cause.Value(f"CAUSE_{self.name}"))
 
     @property
     def reason(self) -> Reason:

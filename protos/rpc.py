@@ -99,7 +99,7 @@ def handlers(
     *,
     unsupported: Sequence[str] = (),
     clock: Callable[[], float] = time.monotonic,
-) -> grpc.GenericRpcHandler:  # type: ignore[type-arg]
+) -> grpc.GenericRpcHandler:
     """Join a service to grpc.aio.
 
     Args:
@@ -114,7 +114,7 @@ def handlers(
     return _Table(table)
 
 
-class _Table(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
+class _Table(grpc.GenericRpcHandler):
     def __init__(self, table: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         self._table = table
 

@@ -167,7 +167,7 @@ class Tensor:
             raw, offsets = _encode_bytes(array)
             return cls(datatype, array.shape, raw, offsets)
         plain = np.ascontiguousarray(array, DTYPES[datatype])
-        return cls(datatype, array.shape, memoryview(plain.reshape(-1).view(np.uint8)))
+        return cls(datatype, array.shape, plain.reshape(-1).view(np.uint8).data)
 
     @property
     def nbytes(self) -> int:

@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -48,7 +48,7 @@ PROBABILITY_RTOL, PROBABILITY_ATOL = 1e-4, 1e-6
 BATCHES = (2, 8, 32)
 BATCH_RTOL, BATCH_ATOL = 1e-5, 1e-6
 
-_ONNX_TYPES = {"FP32": FloatTensorType, "INT64": Int64TensorType, "BYTES": StringTensorType}
+_ONNX_TYPES = {"FP32": FloatTensorType, "BYTES": StringTensorType}
 _RAW_NAMES = {True: ("label", "probabilities"), False: ("score",)}
 
 
@@ -149,7 +149,9 @@ def check_parity(name: str, model: bytes, pipeline: Pipeline, source: TensorSpec
                 f"{int((~near).reshape(len(fed), -1).any(axis=1).sum())} of {len(fed)} rows, by up to {farthest:.2g}"
             )
     if differ > MAX_LABELS_DIFFER * len(fed):
-        raise ExampleError(f"{name}: {differ} of {len(fed)} labels of the exported model differ from the trained one's")
+        raise ExampleError(
+            f"{name}: {differ} of {len(fed)} labels of the exported model differ from the trained one's"
+        )
     _check_batches(name, run, source.name, fed[: 2 * max(BATCHES)], wanted)
     return Parity(len(fed), differ, farthest)
 
@@ -168,14 +170,19 @@ def _check_batches(
                 else np.allclose(have, want, rtol=BATCH_RTOL, atol=BATCH_ATOL)
             )
             if not same:
-                raise ExampleError(f"{name}: in batches of {size} rows the {output} differ from those of rows alone")
+                raise ExampleError(
+                    f"{name}: in batches of {size} rows the {output} differ from those of rows alone"
+                )
 
 
 def _run(
     run: onnxruntime.InferenceSession, source: str, fed: NDArray[Any], wanted: list[str], size: int
 ) -> Mapping[str, NDArray[Any]]:
     parts = [run.run(wanted, {source: fed[i : i + size]}) for i in range(0, len(fed), size)]
-    return {output: np.concatenate(column) for output, column in zip(wanted, zip(*parts, strict=True), strict=True)}
+    return {
+        output: np.concatenate(column)
+        for output, column in zip(wanted, zip(*parts, strict=True), strict=True)
+    }
 
 
 def _expected(pipeline: Pipeline, rows: Any, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -55,12 +55,14 @@ class Fitted:
     Args:
         pipeline: From raw input to answer.
         parameters: The grid's values that were chosen.
-        score: Their score on the validation rows: accuracy, or R² for a regression.
+        metric: What the score is: ``accuracy``, or ``r2`` for a regression.
+        score: Their score on the validation rows.
         tried: Every setting of the grid with its score, in order.
     """
 
     pipeline: Pipeline
     parameters: Mapping[str, Any]
+    metric: str
     score: float
     tried: tuple[tuple[Mapping[str, Any], float], ...]
 
@@ -84,5 +86,9 @@ def choose(recipe: Recipe, train: Rows, validation: Rows) -> Fitted:
     learner, parameters, score = best
     recipe.refine(learner)
     return Fitted(
-        pipeline=make_pipeline(features, learner), parameters=parameters, score=score, tried=tuple(tried)
+        pipeline=make_pipeline(features, learner),
+        parameters=parameters,
+        metric="accuracy" if is_classifier(learner) else "r2",
+        score=score,
+        tried=tuple(tried),
     )

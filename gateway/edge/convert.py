@@ -188,8 +188,8 @@ def _member(seat: SeatReport) -> pb.MemberReport:
         seat=seat.seat,
         model=seat.model,
         version=seat.version,
-        outcome=seat.outcome.number,  # type: ignore[arg-type]  # the stub wants the enum's own wrapper type
-        cause=seat.cause.number if seat.cause else 0,  # type: ignore[arg-type]  # likewise
+        outcome=seat.outcome.number,
+        cause=seat.cause.number if seat.cause else None,
         message=seat.message,
         attempts=seat.attempts,
         weight_used=seat.weight_used,

@@ -222,11 +222,11 @@ def quorum_met(merge: Merge, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell per row, bool [n], whether the usable seats, bool [k, n], reach the quorum."""
     chosen = np.array([seat.chosen for seat in merge.seats])
     if merge.quorum is not None and merge.quorum.weight is not None:
-        total = merge.weights[chosen].sum()
         # a rounding slack, so that a share of exactly 2/3 is reached by two of three
-        return (merge.weights @ usable) >= merge.quorum.weight * total * (1 - 1e-12)
-    need = chosen.sum() if merge.quorum is None else merge.quorum.count
-    return usable.sum(axis=0) >= need
+        least = merge.quorum.weight * float(merge.weights[chosen].sum()) * (1 - 1e-12)
+        return np.asarray(merge.weights @ usable >= least)
+    need = merge.quorum.count if merge.quorum is not None else None
+    return np.asarray(usable.sum(axis=0) >= (need or int(chosen.sum())))
 
 
 def compile_ensemble(

@@ -100,7 +100,7 @@ def _alike(riders: Sequence[Rider], root: Tally) -> Iterator[list[Rider]]:
 
 def _complete(tally: Tally) -> Mask:
     """Return the rows that no seat, nested ones included, is missing from."""
-    complete = ~tally.failed.any(axis=0)
+    complete: Mask = np.asarray(~tally.failed.any(axis=0))
     for nested in tally.nested.values():
         complete &= _complete(nested)
     return complete

@@ -146,7 +146,7 @@ class Tally:
 
     def expire(self, now: float) -> None:
         """Give up on every seat whose own time is over; a nested merge ends by its own ``until``."""
-        for seat in np.flatnonzero(self._pending().any(axis=1)):
+        for seat in np.flatnonzero(self._pending().any(axis=1)).tolist():
             if seat in self.nested:
                 self.nested[seat].expire(now)
             elif now >= self.seat_until[seat]:
@@ -167,7 +167,7 @@ class Tally:
 
     def give_up(self, rows: Mask) -> None:
         """Enter every seat that is still waited for in these rows as late."""
-        for seat in np.flatnonzero((self._pending() & rows).any(axis=1)):
+        for seat in np.flatnonzero((self._pending() & rows).any(axis=1)).tolist():
             self._lose(seat, self.asked[seat] & rows, Cause.MEMBER_TIMEOUT)
 
     def shut(self, rows: Mask) -> None:
@@ -214,7 +214,7 @@ class Tally:
         """Return when something ends by itself: the merge, a seat, or something nested."""
         if not self.open.any():
             return np.inf
-        waiting = np.flatnonzero(self._pending().any(axis=1))
+        waiting = np.flatnonzero(self._pending().any(axis=1)).tolist()
         timers = [self.seat_until[i] for i in waiting if i not in self.nested]
         nested = [tally.next_timer() for tally in self.nested.values()]
         return min([self.until, *timers, *nested])
@@ -224,10 +224,11 @@ class Tally:
         return bool((self._waiting(seat) & rows & self.open).any())
 
     def _waiting(self, seat: int) -> Mask:
-        return self.asked[seat] & ~self.answered[seat] & ~self.failed[seat]
+        return np.asarray(self.asked[seat] & ~self.answered[seat] & ~self.failed[seat])
 
     def _pending(self) -> Mask:
-        return self.asked & ~self.answered & ~self.failed
+        pending: Mask = self.asked & ~self.answered & ~self.failed
+        return pending
 
     def _arrived(self, seat: int, attempts: int, now: float) -> None:
         self.attempts[seat] = attempts

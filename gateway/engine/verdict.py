@@ -106,8 +106,8 @@ def member_error(report: SeatReport) -> errors_pb2.MemberError:
         model=report.model,
         version=report.version,
         outcome=report.outcome.number,
-        cause=report.cause.number if report.cause else 0,
-        reason=report.cause.reason.number if report.cause else 0,
+        cause=report.cause.number if report.cause else None,
+        reason=report.cause.reason.number if report.cause else None,
         message=report.message,
         attempts=report.attempts,
     )

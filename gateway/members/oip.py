@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-__all__ = ["OipMember"]
+    from gateway.config.schema import Oip
+
+__all__ = ["OipMember", "learn"]
 
 _log = logging.getLogger(__name__)
 
@@ -240,6 +242,30 @@ class OipMember:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return None
             raise
+
+
+async def learn(name: str, backend: Oip, within_s: float = 5.0) -> ModelSpec | None:
+    """Ask a remote server what a model says of itself; None if it is not ready within the time."""
+    changed = asyncio.Event()
+    member = OipMember(
+        name=name,
+        model=backend.model or name,
+        version=backend.version,
+        targets=backend.targets,
+        local=False,
+        on_change=changed.set,
+    )
+    member.start()
+    try:
+        async with asyncio.timeout(within_s):
+            while not member.ready:
+                await changed.wait()
+                changed.clear()
+    except TimeoutError:
+        return None
+    finally:
+        await member.close()
+    return member.spec
 
 
 def _by_number(version: str) -> tuple[int, str]:

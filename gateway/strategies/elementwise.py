@@ -46,11 +46,13 @@ class Elementwise(Strategy):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return one example for each datatype, and one with a named output."""
-        every = tuple(
+        """Return one example with a named output, one for each float datatype and one for all others."""
+        every = [
             Example(outputs=(TensorSpec("y", datatype, (-1,)), TensorSpec("z", datatype, (-1, 2, -1))))
-            for datatype in cls.datatypes
-        )
+            for datatype in FLOATS
+        ]
+        if others := [datatype for datatype in cls.datatypes if datatype not in FLOATS]:
+            every.append(Example(outputs=tuple(TensorSpec(name.lower(), name, (-1, 2)) for name in others)))
         probabilities = TensorSpec("probabilities", "FP32", (-1, 3), labels=("ham", "spam", "eggs"))
         named = Example(
             options={"output": "probabilities"}, outputs=(TensorSpec("label", "BYTES", (-1,)), probabilities)

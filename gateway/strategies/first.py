@@ -41,7 +41,8 @@ class First(Elementwise):
     def used(self, state: State, rows: Mask) -> NDArray[np.float64]:
         """Count one seat for each row: the first that answered."""
         answered = state.answered[:, rows]
-        return (answered & (np.cumsum(answered, axis=0) == 1)).astype(np.float64)
+        earliest: NDArray[np.bool_] = answered & (np.cumsum(answered, axis=0) == 1)
+        return earliest.astype(np.float64)
 
     def merge(self, values: Sequence[Array], weights: NDArray[np.float64]) -> Array:
         """Return for each row the one answer that counts."""

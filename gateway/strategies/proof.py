@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import combinations
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from gateway.strategies.base import SeatSpec, StrategyError
 from protos.tensor import DTYPES, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ALL",
@@ -40,7 +41,8 @@ def only_output(seats: Sequence[SeatSpec]) -> str:
     first = first_seat(seats)
     if len(first.outputs) != 1:
         raise StrategyError(
-            f"member {first.name!r} has the outputs {_listed(first.outputs)}; name the one to merge with `output:`"
+            f"member {first.name!r} has the outputs {_listed(first.outputs)}; "
+            f"name the one to merge with `output:`"
         )
     return next(iter(first.outputs))
 
@@ -82,35 +84,28 @@ def shared_spec(
     Example:
         >>> a = SeatSpec(name="a", weight=1.0, outputs={"p": TensorSpec("p", "FP32", (-1, 3))})
         >>> b = SeatSpec(name="b", weight=1.0, outputs={"p": TensorSpec("p", "FP32", (-1, 4))})
-        >>> shared_spec([a, b], "p", FLOATS)
+        >>> shared_spec([a, b], "p", FLOATS)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        gateway.strategies.base.StrategyError: output 'p' has shape [-1, 3] at member 'a' but [-1, 4] at member 'b'
+        gateway.strategies.base.StrategyError: output 'p' has shape [-1, 3] at member 'a' but [-1, 4] at ...
     """
     first = first_seat(seats)
     holder = next((seat for seat in seats if name in seat.outputs), None)
     for seat in seats:
         if name not in seat.outputs:
             raise _missing(seat, name, holder)
-    known = first.outputs[name]
-    if known.datatype not in datatypes:
+    if first.outputs[name].datatype not in datatypes:
         raise StrategyError(
-            f"output {name!r} of member {first.name!r} is {known.datatype}; this merge takes {', '.join(datatypes)}"
+            f"output {name!r} of member {first.name!r} is {first.outputs[name].datatype}; "
+            f"this merge takes {', '.join(datatypes)}"
         )
-    shape, labels, labeller = known.shape, known.labels, first
-    for seat in seats[1:]:
-        spec = seat.outputs[name]
-        if spec.datatype != known.datatype:
-            raise _differ(f"output {name!r} is", first, known.datatype, seat, spec.datatype)
-        joined = _join(shape, spec.shape, any_length=any_length)
-        if joined is None:
-            raise _differ(f"output {name!r} has shape", first, list(shape), seat, list(spec.shape))
-        shape = joined
-        if labels and spec.labels and labels != spec.labels:
-            raise _differ(f"output {name!r} has the classes", labeller, list(labels), seat, list(spec.labels))
-        if spec.labels and not labels:
-            labels, labeller = spec.labels, seat
-    return TensorSpec(name, known.datatype, shape, labels)
+    for one, other in combinations(seats, 2):
+        _check_alike(name, one, other, any_length=any_length)
+    specs = [seat.outputs[name] for seat in seats]
+    known = [{size for size in axis if size != -1} for axis in zip(*(s.shape for s in specs), strict=True)]
+    shape = tuple(next(iter(sizes)) if len(sizes) == 1 else -1 for sizes in known)
+    labels = next((spec.labels for spec in specs if spec.labels), ())
+    return TensorSpec(name, specs[0].datatype, shape, labels)
 
 
 def check_weights(seats: Sequence[SeatSpec]) -> None:
@@ -133,30 +128,33 @@ def first_seat(seats: Sequence[SeatSpec]) -> SeatSpec:
     return seats[0]
 
 
-def _join(a: tuple[int, ...], b: tuple[int, ...], *, any_length: bool) -> tuple[int, ...] | None:
-    """Return the shape that fits both, or None."""
-    if len(a) != len(b):
-        return None
-    joined = tuple(max(x, y) if -1 in (x, y) else x for x, y in zip(a, b, strict=True))
-    fits = all(x == y or -1 in (x, y) for x, y in zip(a, b, strict=True))
-    if any_length and len(a) > 0:
-        return (joined[0], *(x if x == y else -1 for x, y in zip(a[1:], b[1:], strict=True)))
-    return joined if fits else None
+def _check_alike(name: str, one: SeatSpec, other: SeatSpec, *, any_length: bool) -> None:
+    a, b = one.outputs[name], other.outputs[name]
+    if a.datatype != b.datatype:
+        raise _differ(f"output {name!r} is", one, a.datatype, other, b.datatype)
+    fits = len(a.shape) == len(b.shape) and all(
+        x == y or -1 in (x, y) or (any_length and axis > 0)
+        for axis, (x, y) in enumerate(zip(a.shape, b.shape, strict=True))
+    )
+    if not fits:
+        raise _differ(f"output {name!r} has shape", one, list(a.shape), other, list(b.shape))
+    if a.labels and b.labels and a.labels != b.labels:
+        raise _differ(f"output {name!r} has the classes", one, list(a.labels), other, list(b.labels))
 
 
 def _missing(seat: SeatSpec, name: str, holder: SeatSpec | None) -> StrategyError:
     near = get_close_matches(name, seat.outputs, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     beside = f", which member {holder.name!r} has" if holder else ""
     return StrategyError(
-        f"member {seat.name!r} has no output {name!r}{beside}; it has {_listed(seat.outputs)}{hint} "
-        f"Outputs are renamed with `outputs: {{{name}: <the member's name for it>}}`"
+        f"member {seat.name!r} has no output {name!r}{beside}; it has {_listed(seat.outputs)}{hint}; "
+        f"outputs are renamed with `outputs: {{{name}: <the member's name for it>}}`"
     )
 
 
-def _differ(what: str, first: SeatSpec, had: object, seat: SeatSpec, has: object) -> StrategyError:
-    return StrategyError(f"{what} {had} at member {first.name!r} but {has} at member {seat.name!r}")
+def _differ(what: str, one: SeatSpec, had: object, other: SeatSpec, has: object) -> StrategyError:
+    return StrategyError(f"{what} {had} at member {one.name!r} but {has} at member {other.name!r}")
 
 
-def _listed(names: object) -> str:
-    return ", ".join(names) or "none" if isinstance(names, (dict, list, tuple)) else str(names)
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

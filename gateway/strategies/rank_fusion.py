@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from gateway.strategies.base import (
@@ -30,11 +31,9 @@ from protos.tensor import TensorSpec, datatype_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
 __all__ = ["RankFusion"]
 
-Ints = NDArray[np.int64] if TYPE_CHECKING else object
+Ints = NDArray[np.int64]
 
 
 class RankFusionOptions(Options):
@@ -120,7 +119,7 @@ class RankFusion(Strategy):
             spec = shared_spec(seats, name, FLOATS)
         if len(spec.shape) != 2:
             raise StrategyError(
-                f"output {name!r} has shape {list(spec.shape)}; rank_fusion takes one ranking per row, [-1, L]"
+                f"output {name!r} has shape {list(spec.shape)}; rank_fusion takes a ranking per row, [-1, L]"
             )
         named = spec.datatype == "BYTES" or (spec.datatype in FLOATS and spec.labels)
         shape = (spec.shape[0], self.options.top)
@@ -148,12 +147,12 @@ class RankFusion(Strategy):
             left_out = (np.bincount(row, minlength=n) - lengths + 1) / 2
             first = np.bincount(row, minlength=n)[entries.row]
             points = first - entries.rank + 1 - left_out[entries.seat, entries.row]
-            score = (left_out * counts).sum(axis=0)[row]
+            least = (left_out * counts).sum(axis=0)[row]
         else:
-            points, score = 1 / (self.options.k + entries.rank), np.zeros(len(pairs))
+            points, least = 1 / (self.options.k + entries.rank), np.zeros(len(pairs))
         # Points are added in rank order, so the order of the seats cannot change a bit of the sum.
         order = np.lexsort((entries.rank, pair))
-        score = score + np.bincount(pair[order], points[order], len(pairs))
+        score = least + np.bincount(pair[order], points[order], len(pairs))
         best = np.lexsort((item, -score, row))
         place = _place(row[best])
         kept, place = best[place < self.options.top], place[place < self.options.top]
@@ -188,8 +187,7 @@ def _numbered(values: Sequence[Array], counts: Mask) -> tuple[list[Ints], Array]
 
 def _real(ids: Array) -> Mask:
     """Tell which ids are not padding."""
-    real: Mask = ids != b"" if ids.dtype == object else ids >= 0
-    return real
+    return np.asarray(ids != b"" if ids.dtype == object else ids >= 0, np.bool_)
 
 
 def _entries(rankings: Sequence[Ints], counts: Mask, items: int) -> Entries:

@@ -78,10 +78,10 @@ def build(kind: str, options: Mapping[str, Any]) -> Strategy:
     Example:
         >>> build("trimmed_mean", {"trim": 0.25}).options.trim
         0.25
-        >>> build("trimmed_mean", {"trimm": 0.25})
+        >>> build("trimmed_mean", {"trimm": 0.25})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        gateway.strategies.base.StrategyError: trimmed_mean has no option 'trimm'; did you mean 'trim'? it has output, trim
+        gateway.strategies.base.StrategyError: trimmed_mean has no option 'trimm' (did you mean 'trim'?); ...
     """
     strategy = load(kind)
     try:
@@ -110,7 +110,7 @@ def _problem(strategy: type[Strategy], details: ErrorDetails) -> str:
 
 def _hint(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _owner(point: EntryPoint) -> str:

@@ -79,7 +79,7 @@ class SoftVote(Strategy):
         spec = shared_spec(seats, self._chosen(seats), FLOATS)
         if len(spec.shape) < 2:
             raise StrategyError(
-                f"output {spec.name!r} has shape {list(spec.shape)}; soft_vote needs a class axis, as in [-1, C]"
+                f"output {spec.name!r} has shape {list(spec.shape)}; soft_vote needs a class axis: [-1, C]"
             )
         if self.options.label == spec.name:
             raise StrategyError(

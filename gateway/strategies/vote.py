@@ -131,7 +131,7 @@ class Vote(Strategy):
             codes = np.stack([value.argmax(axis=-1) for value in values])
             return Ballots(codes, weights, class_names(labels) if labels else None)
         votes = np.stack([value.reshape(len(value)) for value in values])
-        known = class_names(labels) if votes.dtype == object else votes[:0, 0]
+        known = class_names(labels) if votes.dtype == object else votes.reshape(-1)[:0]
         return _coded(votes, weights, known)
 
 

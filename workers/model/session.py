@@ -51,8 +51,8 @@ _TENSOR = re.compile(r"tensor\((\w+)\)")
 
 #: How the runtime, CUDA, cuBLAS and C++ say that memory ran out.
 _OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE)
-#: "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : ", which says nothing to an operator.
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : ")
+#: "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from x failed:", which says nothing to an operator.
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?:\w+ : )?(?:Load model from .*? failed:)?")
 
 
 class Aborted(Exception):  # noqa: N818 - an outcome that was asked for, not an error
@@ -185,11 +185,6 @@ def load(files: ModelFiles, *, wanted: Sequence[str] = providers.PREFERRED, thre
     used = session.get_providers()
     if not any(providers.PROVIDERS[name] in used for name in chosen):
         raise ModelError(files.path, f"{_none_usable(wanted)}; the ONNX runtime's log says why")
-    facts = {"model": files.name, "version": files.version, "providers": used, "threads": count}
-    _log.info("model loaded", extra={**facts, "wanted": list(wanted)})
-    if files.config.ignored:
-        facts = {"model": files.name, "fields": list(files.config.ignored)}
-        _log.warning("config fields without effect", extra=facts)
     found = interface.complete(
         files,
         [
@@ -198,7 +193,13 @@ def load(files: ModelFiles, *, wanted: Sequence[str] = providers.PREFERRED, thre
         ],
         [_spec(files, "output", node) for node in session.get_outputs()],
     )
-    return Session(files, found, session)
+    loaded = Session(files, found, session)
+    facts = {"model": files.name, "version": files.version, "providers": used, "threads": count}
+    _log.info("model loaded", extra={**facts, "wanted": list(wanted)})
+    if files.config.ignored:
+        fields = {"model": files.name, "fields": list(files.config.ignored)}
+        _log.warning("config fields without effect", extra=fields)
+    return loaded
 
 
 def _runtime() -> Any:
@@ -239,6 +240,8 @@ def _open(runtime: Any, files: ModelFiles, chosen: Sequence[str], options: Any) 
 
 
 def _unloadable(files: ModelFiles, error: Exception) -> ModelError:
+    if type(error).__name__ == "InvalidProtobuf":
+        return ModelError(files.path, "is damaged, or not an ONNX file; export or copy it again")
     lines = _PREFIX.sub("", str(error)).splitlines() or [type(error).__name__]
     return ModelError(files.path, f"cannot be loaded by the ONNX runtime ({lines[0][:500]})")
 

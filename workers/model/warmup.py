@@ -1,4 +1,4 @@
-"""Running a model before it is ready, so that the first request finds it warm and a broken model never serves.
+"""Running a model before it is ready: the first request finds it warm, and a broken model never serves.
 
 Inputs are zeros (BYTES: empty strings) with one row and with a few; a dynamic dimension has length 1 unless a
 ``model_warmup`` entry of the config says which lengths the model can take. Answers are held against the
@@ -58,7 +58,13 @@ def warm_up(session: Session) -> None:
 def _samples(session: Session) -> Iterator[_Sample]:
     most = session.spec.max_rows
     settings = session.config.model_warmup
+    known = {spec.name for spec in session.spec.inputs}
     for setting in settings:
+        if unknown := set(setting.inputs) - known:
+            raise ModelError(
+                session.files.config_path,
+                f"model_warmup {setting.name!r} names input {min(unknown)!r}, which the model has not",
+            )
         yield _Sample(min(max(setting.batch_size, 1), most or 1), setting.inputs)
     wishes = settings[0].inputs if settings else {}
     for rows in sorted({1, min(_FEW_ROWS, most or 1)}):

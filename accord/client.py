@@ -1,0 +1,151 @@
+"""A small client for people and scripts: arrays in, arrays and a report out.
+
+Any stub of the Open Inference Protocol works as well; this one adds what only Accord can say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import numpy as np
+from google.rpc import error_details_pb2, status_pb2
+
+from accord.v1 import ensemble_pb2 as pb
+from accord.v1 import errors_pb2
+from accord.v1.ensemble_pb2_grpc import EnsembleServiceStub
+from protos.errors import DOMAIN
+from protos.rpc import CHANNEL_OPTIONS
+from protos.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+__all__ = ["Answer", "CallError", "Client"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class CallError(Exception):
+    """A call that failed.
+
+    Args:
+        code: The gRPC status, e.g. ``UNAVAILABLE``.
+        reason: Accord's reason, e.g. ``QUORUM_NOT_MET``; empty when gRPC itself refused.
+        message: What happened.
+        members: One MemberError for each member that failed.
+    """
+
+    def __init__(self, code: str, reason: str, message: str, members: Sequence[errors_pb2.MemberError]) -> None:
+        super().__init__(f"{code} ({reason}): {message}" if reason else f"{code}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.members = tuple(members)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A merged answer.
+
+    Args:
+        outputs: Arrays by name; BYTES as objects of ``bytes``.
+        report: How it came about.
+        version: The version that answered.
+    """
+
+    outputs: Mapping[str, Array]
+    report: pb.Report
+    version: str
+
+
+class Client:
+    """A connection to one gateway; usable as a context manager.
+
+    Args:
+        address: ``host:port`` or ``unix:PATH``.
+        timeout_s: Default deadline of a call in seconds.
+
+    Example:
+        .. code-block:: python
+
+            with Client("127.0.0.1:8001") as client:
+                answer = client.infer("digits", {"pixels": pixels})
+                print(answer.outputs["label"], answer.report.degraded)
+    """
+
+    def __init__(self, address: str = "127.0.0.1:8001", *, timeout_s: float = 10.0) -> None:
+        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+        self._stub = EnsembleServiceStub(self._channel)
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def infer(
+        self, ensemble: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None, **fields: Any
+    ) -> Answer:
+        """Ask an ensemble.
+
+        Args:
+            ensemble: Its name.
+            inputs: Arrays by name; strings and ``bytes`` become BYTES.
+            timeout_s: Deadline in seconds.
+            **fields: Further fields of ``accord.v1.InferRequest``, e.g. ``members=["a", "b"]``.
+
+        Raises:
+            CallError: If the call fails.
+        """
+        request = pb.InferRequest(ensemble=ensemble, **fields)
+        for name, array in inputs.items():
+            tensor = Tensor.from_array(np.asarray(array))
+            request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape, raw=bytes(tensor.raw))
+        response = self._call(self._stub.Infer, request, timeout_s)
+        return Answer(read_tensors(response.outputs), response.report, response.version)
+
+    def list(self) -> Sequence[pb.EnsembleSummary]:
+        """List what the gateway serves."""
+        response = self._call(self._stub.ListEnsembles, pb.ListEnsemblesRequest(), None)
+        ensembles: Sequence[pb.EnsembleSummary] = response.ensembles
+        return ensembles
+
+    def describe(self, ensemble: str) -> pb.DescribeEnsembleResponse:
+        """Describe one ensemble."""
+        request = pb.DescribeEnsembleRequest(ensemble=ensemble)
+        described: pb.DescribeEnsembleResponse = self._call(self._stub.DescribeEnsemble, request, None)
+        return described
+
+    def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        try:
+            return method(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+
+def read_tensors(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:
+    """Decode the tensors of an answer."""
+    return {t.name: Tensor.from_raw(t.name, t.datatype, tuple(t.shape), t.raw).array() for t in tensors}
+
+
+def _call_error(error: Any) -> CallError:
+    reason, members = "", []
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info, member = error_details_pb2.ErrorInfo(), errors_pb2.MemberError()
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    reason = info.reason
+                elif detail.Unpack(member):
+                    members.append(member)
+    return CallError(error.code().name, reason, error.details() or "", members)

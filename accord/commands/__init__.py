@@ -1,0 +1,1 @@
+"""One module per subcommand; each has one function named ``command``."""

@@ -1,0 +1,104 @@
+"""``accord check``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from accord.commands.output import err, out, print_json, refuse_config
+from gateway.config import Complaint, ConfigError, load
+
+if TYPE_CHECKING:
+    from gateway.config import Config, Document
+    from protos.model import ModelSpec
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The configuration file.")],
+    *,
+    online: Annotated[bool, typer.Option(help="Also ask remote servers about their models.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Prove a configuration: load every local model and show that the members' answers can be merged.
+
+    Exit codes: 0 it can be served; 2 it cannot.
+    """
+    try:
+        config, document = load(file, os.environ)
+    except ConfigError as error:
+        refuse_config(error, as_json=as_json)
+    logging.disable(logging.WARNING)  # what loading has to say comes back as complaints
+    specs, complaints, unproved = _learn(config, document, online=online)
+
+    from gateway.check import prove, warnings  # noqa: PLC0415 - it imports gRPC
+
+    complaints += prove(config, document, specs)
+    if complaints:
+        refuse_config(ConfigError(complaints), as_json=as_json)
+    found = list(warnings(config, specs))
+    if as_json:
+        print_json({"ok": True, "complaints": [], "warnings": found, "unproved": unproved})
+        return
+    _show(config, specs)
+    for warning in found:
+        err.print(f"[yellow]warning:[/] {warning}")
+    for name in unproved:
+        err.print(f"[yellow]unproved:[/] model {name!r} is remote; use --online to ask its server")
+    out.print(f"[green]ok:[/] {file}", highlight=False)
+
+
+def _learn(
+    config: Config, document: Document, *, online: bool
+) -> tuple[dict[str, ModelSpec | None], list[Complaint], list[str]]:
+    """Find out what each model says of itself."""
+    from gateway.members.oip import learn  # noqa: PLC0415 - it imports gRPC
+    from workers.model import repository, session  # noqa: PLC0415 - they load the model runtime
+    from workers.model.errors import ModelError  # noqa: PLC0415 - likewise
+
+    specs: dict[str, ModelSpec | None] = dict.fromkeys(config.models)
+    complaints: list[Complaint] = []
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True, disable=not err.is_terminal
+    ) as progress:
+        for name, model in config.models.items():
+            progress.add_task(f"model {name}")
+            if model.worker is not None:
+                worker = model.worker
+                try:
+                    files = repository.find(worker.repository, worker.model or name, worker.version)
+                    specs[name] = session.load(files, wanted=worker.providers).spec
+                except ModelError as error:
+                    complaints.append(document.complain(("models", name, "worker"), str(error)))
+            elif model.oip is not None and online:
+                specs[name] = asyncio.run(learn(name, model.oip))
+                if specs[name] is None:
+                    servers = ", ".join(model.oip.targets)
+                    problem = f"none of {servers} answered that the model is ready"
+                    complaints.append(document.complain(("models", name, "oip"), problem))
+    unproved = [name for name, model in config.models.items() if model.oip is not None and specs[name] is None]
+    return specs, complaints, unproved
+
+
+def _show(config: Config, specs: dict[str, ModelSpec | None]) -> None:
+    from gateway.engine.plan import compile_ensemble  # noqa: PLC0415 - it imports gRPC
+
+    table = Table("ensemble", "strategy", "members", "inputs", "outputs")
+    for name, ensemble in config.ensembles.items():
+        plan, _ = compile_ensemble(config, name, specs)
+        table.add_row(
+            name,
+            ensemble.strategy.kind,
+            "\n".join(member.seat for member in ensemble.members),
+            "\n".join(f"{s.name} {s.datatype} {list(s.shape)}" for s in plan.inputs).replace("[", r"\["),
+            "\n".join(f"{s.name} {s.datatype} {list(s.shape)}" for s in plan.outputs).replace("[", r"\["),
+        )
+    out.print(table)

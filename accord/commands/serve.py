@@ -1,0 +1,48 @@
+"""``accord serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accord.commands.output import err, fail, refuse_config
+from gateway.config import ConfigError, load
+from gateway.observe import logs
+from gateway.supervise import Supervisor
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The configuration file.")],
+    *,
+    log_format: Annotated[str, typer.Option(help="'text' for people, 'json' for machines.")] = "text",
+    announce: Annotated[
+        Path | None, typer.Option(help="Keep addresses and process ids in this JSON file, once ready.")
+    ] = None,
+) -> None:
+    """Serve a configuration: its workers, its gateway and the metrics port, until SIGTERM or Ctrl-C."""
+    if log_format not in ("text", "json"):
+        fail("--log-format must be 'text' or 'json'", code=2)
+    logs.configure(log_format, "supervisor")  # type: ignore[arg-type]  # checked above
+    try:
+        config, _ = load(file, os.environ)
+    except ConfigError as error:
+        refuse_config(error)
+    try:
+        code = asyncio.run(_serve(Supervisor, config, file, log_format, announce))
+    except OSError as error:
+        fail(f"server.metrics: cannot listen on {config.server.metrics}: {error.strerror}")
+    if code:
+        err.print("[bold red]stopped with an error[/]")
+    raise typer.Exit(code)
+
+
+async def _serve(
+    supervisor: type[Supervisor], config: object, file: Path, log_format: str, announce: Path | None
+) -> int:
+    return await supervisor(config, file, log_format=log_format, announce=announce).run()  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""The VADER corpus: 23.7 thousand sentences of four kinds, each rated by at least 20 people from -4 to 4.
+
+Source: C.J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
+Media Text", ICWSM 2014; MIT licence. It lies in the source distribution of vaderSentiment, which is fetched
+from the Python package registry, checked against a pinned hash and read in memory: nothing of it is
+installed, unpacked to disk or committed.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from examples import ExampleError
+
+__all__ = ["ARCHIVE", "LICENCE", "SHA256", "Corpus", "fetch", "read"]
+
+REQUIREMENT = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+LICENCE = "MIT, (c) C.J. Hutto; cite Hutto & Gilbert, ICWSM 2014"
+
+_INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+_FILES = {
+    "editorial": "hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt",
+    "movie": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
+    "product": "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
+    "tweet": "hutto_ICWSM_2014/tweets_GroundTruth.txt",
+}
+_LEXICON = "hutto_ICWSM_2014/vader_sentiment_lexicon.txt"
+
+#: No file of the archive that is read here is larger.
+_MAX_BYTES = 8 * 1024 * 1024
+_FETCH_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """The sentences, in the archive's order, and the lexicon's words.
+
+    Args:
+        texts: The sentences, runs of blanks made one.
+        ratings: The mean rating of each, -4 (extremely negative) to 4 (extremely positive).
+        domains: The kind of each: editorial, movie, product or tweet.
+        documents: What each belongs to: an editorial, a product review; films and tweets stand alone.
+        lexicon: Words and emoticons that people rated as not neutral.
+    """
+
+    texts: tuple[str, ...]
+    ratings: tuple[float, ...]
+    domains: tuple[str, ...]
+    documents: tuple[str, ...]
+    lexicon: tuple[str, ...]
+
+
+def fetch(downloads: Path) -> Path:
+    """Return the archive's path, after downloading it unless a sound copy is there.
+
+    Raises:
+        ExampleError: If it cannot be had or is not the expected file.
+    """
+    path = downloads / ARCHIVE
+    if not path.exists():
+        downloads.mkdir(parents=True, exist_ok=True)
+        _download(path)
+    found = sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise ExampleError(f"{path}: has SHA-256 {found}, expected {SHA256}; remove it and try again")
+    return path
+
+
+def read(archive: Path) -> Corpus:
+    """Read the corpus out of the archive.
+
+    Raises:
+        ExampleError: If the archive does not hold what is expected.
+    """
+    rows: list[tuple[str, str, float, str]] = []
+    try:
+        with tarfile.open(archive) as outer:
+            inner = _member(outer, _INNER)
+        with tarfile.open(fileobj=io.BytesIO(inner)) as files:
+            for domain, name in _FILES.items():
+                rows += [_row(domain, line) for line in _member(files, name).decode("utf-8").splitlines()]
+            lexicon = _member(files, _LEXICON).decode("utf-8", "replace").splitlines()
+    except (OSError, tarfile.TarError, KeyError, ValueError) as error:
+        raise ExampleError(f"{archive}: does not hold the expected corpus ({error})") from None
+    domains, documents, ratings, texts = zip(*rows, strict=True)
+    words = tuple(line.split("\t", 1)[0] for line in lexicon if line.strip())
+    return Corpus(texts=texts, ratings=ratings, domains=domains, documents=documents, lexicon=words)
+
+
+def _download(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        pinned = Path(scratch) / "requirements.txt"
+        pinned.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n", "utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
+        command += ["--no-binary", ":all:", "--require-hashes", "--dest", scratch, "-r", str(pinned)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
+            )  # noqa: S603 - our own interpreter, fixed arguments
+        except subprocess.TimeoutExpired:
+            raise ExampleError(
+                f"{REQUIREMENT}: no answer from the package registry in {_FETCH_TIMEOUT_S:.0f} s"
+            ) from None
+        fetched = Path(scratch) / ARCHIVE
+        if done.returncode or not fetched.exists():
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise ExampleError(
+                f"{REQUIREMENT}: cannot be downloaded ({last}); needs the Python package registry, or {ARCHIVE} in "
+                f"{path.parent}"
+            )
+        fetched.replace(path)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    info = archive.getmember(name)
+    file = archive.extractfile(info) if info.isfile() and info.size <= _MAX_BYTES else None
+    if file is None:
+        raise KeyError(f"{name} is no regular file of at most {_MAX_BYTES} bytes")
+    return file.read()
+
+
+def _row(domain: str, line: str) -> tuple[str, str, float, str]:
+    number, rating, text = line.split("\t", 2)
+    return domain, f"{domain}/{number.split('_')[0]}", float(rating), " ".join(text.split())

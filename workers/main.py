@@ -1,0 +1,178 @@
+"""The worker process: load one model, warm it up, listen, drain on a signal.
+
+``python -m workers.main --repository models --model digits --address 127.0.0.1:0``
+
+The order matters. Nothing listens before the model is warm: a refused connection means "not yet". Then the
+bound address is the one line on standard output; logs go to standard error. The first SIGTERM or SIGINT
+drains, the second ends the process at once.
+
+Exit codes: 0 after a drain, 2 wrong usage, 3 the model cannot be served, 4 the address cannot be bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import math
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers import logs
+from workers.address import Address, AddressError
+from workers.model.errors import ModelError
+from workers.model.providers import PREFERRED, PROVIDERS
+from workers.model.repository import find
+from workers.model.session import load
+from workers.model.threads import ThreadsError, available_cpus, intra_op_threads
+from workers.model.warmup import warm_up
+from workers.runner import Runner
+from workers.service import Service
+from workers.servicer import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.model.session import Session
+
+__all__ = ["main"]
+
+_log = logging.getLogger("workers")
+
+EXIT_MODEL = 3
+EXIT_ADDRESS = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a worker until it is told to stop; return the process's exit code."""
+    args = _parser().parse_args(argv)
+    logs.configure(args.log_format)
+    try:
+        session = load(
+            find(args.repository, args.model, args.version), wanted=args.providers, threads=args.threads
+        )
+        warm_up(session)
+    except ModelError as error:
+        facts = {"model": args.model, "path": str(error.path), "cause": error.cause}
+        _log.error("model cannot be served", extra=facts)
+        return EXIT_MODEL
+    try:
+        asyncio.run(_serve(session, args))
+    except AddressError as error:
+        _log.error("cannot listen", extra={"cause": str(error)})
+        return EXIT_ADDRESS
+    return 0
+
+
+async def _serve(session: Session, args: argparse.Namespace) -> None:
+    service = Service(session, Runner(max_queued=args.max_queued))
+    server = Server(service, session.spec.name, args.address)
+    stopping = _on_first_signal()
+    await server.start()
+    facts = {"model": session.spec.name, "version": session.spec.version, "address": server.address.text}
+    _log.info("serving", extra=facts)
+    if not args.address.is_local:
+        _log.warning("reachable from other hosts, without encryption or authentication", extra=facts)
+    sys.stdout.write(f"{server.address.text}\n")
+    sys.stdout.flush()
+    await stopping.wait()
+    _log.info("draining", extra={"drain_s": args.drain_s})
+    await server.stop(args.drain_s)
+    _log.info("stopped")
+
+
+def _on_first_signal() -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets; the second then has its default effect."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def first() -> None:
+        event.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    return event
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.main", description="Serve one ONNX model over gRPC."
+    )
+    parser.add_argument("--repository", type=Path, required=True, help="model repository (Triton's layout)")
+    parser.add_argument("--model", required=True, help="name of the model to serve")
+    parser.add_argument("--version", default="", help="version to serve (default: the highest one allowed)")
+    parser.add_argument(
+        "--address", type=_address, default="127.0.0.1:0", help="host:port (port 0: any) or unix:PATH"
+    )
+    parser.add_argument(
+        "--providers",
+        type=_providers,
+        default=PREFERRED,
+        help=f"execution providers in order of preference (default: {','.join(PREFERRED)})",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        default="auto",
+        help="auto: all CPUs of this process; auto/K: one of K workers that share them; or a number",
+    )
+    parser.add_argument(
+        "--max-queued", type=_at_least_zero, default=128, help="requests that may wait (default: 128)"
+    )
+    parser.add_argument(
+        "--drain-s",
+        type=float,
+        default=30.0,
+        help="longest time to finish requests at shutdown (default: 30)",
+    )
+    parser.add_argument("--log-format", choices=["text", "json"], default="text")
+    return parser
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _providers(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in PROVIDERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; use some of {', '.join(PROVIDERS)}")
+    return names
+
+
+def _threads(text: str) -> str:
+    try:
+        intra_op_threads(text, available_cpus())
+    except ThreadsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 up")
+    return value
+
+
+def _at_least_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

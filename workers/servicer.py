@@ -1,0 +1,86 @@
+"""A worker's gRPC server: the service's methods, health and reflection on one address.
+
+Health (``grpc.health.v1``) is NOT_SERVING for the server and for the model until the server has started, and
+again from the moment it drains. Reflection tells anyone who asks what the server offers, so it is on only
+where nobody but this host can ask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos.oip import SERVICE, messages
+from protos.rpc import SERVER_OPTIONS, Method, handlers
+from workers.address import AddressError
+from workers.health import Health
+
+if TYPE_CHECKING:
+    from workers.address import Address
+    from workers.service import Service
+
+__all__ = ["Server"]
+
+
+class Server:
+    """A bound gRPC server; :meth:`start` makes it serve.
+
+    Args:
+        service: What it serves.
+        model: The model's name, for the health service.
+        address: Where to listen.
+
+    Raises:
+        AddressError: If the address cannot be bound.
+    """
+
+    def __init__(self, service: Service, model: str, address: Address) -> None:
+        self._service = service
+        self._health = Health([model])
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((_handlers(service),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if address.is_local:
+            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        self.address = self._bind(address)
+
+    async def start(self) -> None:
+        """Serve, and say so by the health service."""
+        await self._server.start()
+        self._health.set(serving=True)
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no more calls, finish those under way, and end after ``drain_s`` at the latest."""
+        self._service.drain()
+        self._health.close()
+        await self._server.stop(drain_s)
+
+    def _bind(self, address: Address) -> Address:
+        try:
+            bound = address.with_port(self._server.add_insecure_port(address.text))
+        except RuntimeError:
+            raise AddressError(
+                f"cannot listen on {address.text!r}; is it in use, or its directory missing?"
+            ) from None
+        if bound.socket_path is not None:
+            bound.socket_path.chmod(0o600)
+        return bound
+
+
+def _handlers(service: Service) -> Any:
+    methods = {
+        "ServerLive": Method(messages.ServerLiveRequest, service.server_live),
+        "ServerReady": Method(messages.ServerReadyRequest, service.server_ready),
+        "ServerMetadata": Method(messages.ServerMetadataRequest, service.server_metadata),
+        "ModelReady": Method(messages.ModelReadyRequest, service.model_ready),
+        "ModelMetadata": Method(messages.ModelMetadataRequest, service.model_metadata),
+        "ModelConfig": Method(messages.ModelConfigRequest, service.model_config),
+        "ModelInfer": Method(messages.ModelInferRequest, service.model_infer),
+    }
+    described = messages.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]].methods
+    unsupported = [method.name for method in described if method.name not in methods]
+    return handlers(SERVICE, methods, unsupported=unsupported)
