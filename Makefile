@@ -35,3 +35,64 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 protos: $(READY) ## Compile protos/accord/v1 into accord/v1
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(PROTOS)
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=. protos/accord/v1/ensemble.proto
+
+.PHONY: docs
+docs: $(READY) ## Write the error and configuration reference from the source
+	@$(BIN)/python docs/generate.py
+
+.PHONY: fmt
+fmt: $(READY) ## Format the code
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+.PHONY: lint
+lint: $(READY) ## Check style, import direction and Dockerfiles
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint deploy/docker/*.Dockerfile
+
+.PHONY: type
+type: $(READY) ## Check types, strictly
+	@$(BIN)/mypy
+
+.PHONY: drift
+drift: $(READY) ## Fail if generated files differ from what their sources say
+	@cp -r accord/v1 build/.drift-v1 2>/dev/null || (mkdir -p build && cp -r accord/v1 build/.drift-v1)
+	@$(MAKE) -s protos && diff -r -x __pycache__ accord/v1 build/.drift-v1 && rm -r build/.drift-v1
+	@$(BIN)/python docs/generate.py --check
+
+.PHONY: test
+test: $(READY) ## Run the fast tests: unit, laws, properties, and integration with real workers
+	@$(BIN)/python -m pytest tests/unit tests/laws tests/property tests/integration
+
+.PHONY: test-all
+test-all: models ## Run all tests: also foreign clients, chaos and every command in the docs
+	@$(BIN)/python -m pytest
+
+.PHONY: cov
+cov: models ## Run all tests with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+.PHONY: models
+models: $(READY) ## Train the example models on real data and export them to build/models
+	@$(BIN)/python -m examples.models
+
+.PHONY: demo
+demo: models ## Serve the example models and watch them answer, with a member killed on the way
+	@$(BIN)/python -m examples.demo
+
+.PHONY: run
+run: models ## Serve examples/digits.yaml until Ctrl-C (CONFIG=... for another)
+	@$(BIN)/accord serve $(or $(CONFIG),examples/digits.yaml)
+
+.PHONY: load
+load: models ## Load the digits ensemble with ghz (needs Go the first time)
+	@$(BIN)/python -m deploy.ghz.load
+
+.PHONY: bench
+bench: models ## Measure the latency that the gateway adds
+	@$(BIN)/python -m bench
+
+.PHONY: check
+check: lint type drift test-all demo ## Everything CI runs

@@ -34,7 +34,11 @@ class _LazyGroup(TyperGroup):
 # the worker reads its arguments itself: it is also started without this command line
 _SETTINGS: dict[str, Any] = {
     "worker": {
-        "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+        "context_settings": {
+            "ignore_unknown_options": True,
+            "allow_extra_args": True,
+            "help_option_names": [],
+        }
     }
 }
 

@@ -38,7 +38,9 @@ class CallError(Exception):
         members: One MemberError for each member that failed.
     """
 
-    def __init__(self, code: str, reason: str, message: str, members: Sequence[errors_pb2.MemberError]) -> None:
+    def __init__(
+        self, code: str, reason: str, message: str, members: Sequence[errors_pb2.MemberError]
+    ) -> None:
         super().__init__(f"{code} ({reason}): {message}" if reason else f"{code}: {message}")
         self.code = code
         self.reason = reason

@@ -185,7 +185,7 @@ async def _serve(config: Config, directory: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the gateway process; exit code 0 after a drain, 2 for a bad configuration, 4 if it cannot listen."""
+    """Run the gateway process; exit codes: 0 after a drain, 2 bad configuration, 4 cannot listen."""
     parser = argparse.ArgumentParser(prog="gateway.app", description=main.__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--runtime", type=Path, required=True, help="directory of the workers' sockets")

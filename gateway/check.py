@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.engine.plan import compile_ensemble
+from gateway.engine.compile import compile_ensemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.config import Complaint, Config, Document
-    from gateway.engine.plan import Plan, Problem
+    from gateway.engine.compile import Problem
+    from gateway.engine.plan import Plan
     from protos.model import ModelSpec
 
 __all__ = ["prove", "warnings"]
@@ -48,7 +49,9 @@ def _unlabelled(plan: Plan) -> Iterator[str]:
         reading.spec.name
         for seat in seats
         for reading in seat.readings
-        if reading.spec.datatype.startswith(("FP", "BF")) and len(reading.spec.shape) > 1 and not reading.spec.labels
+        if reading.spec.datatype.startswith(("FP", "BF"))
+        and len(reading.spec.shape) > 1
+        and not reading.spec.labels
     }
     for output in sorted(wide):
-        yield f"ensemble {plan.name!r}: output {output!r} has no labels, so its classes are compared by position"
+        yield f"ensemble {plan.name!r}: output {output!r} has no labels; its classes are compared by position"

@@ -128,7 +128,13 @@ def worker_arguments(config: Config, instance: runtime.Instance, total: int, log
     """Return the module and arguments that start one worker."""
     worker = config.models[instance.model].worker
     assert worker is not None  # noqa: S101 - instances exist only for such models
-    arguments = ["workers.main", "--repository", str(worker.repository), "--model", worker.model or instance.model]
+    arguments = [
+        "workers.main",
+        "--repository",
+        str(worker.repository),
+        "--model",
+        worker.model or instance.model,
+    ]
     if worker.version:
         arguments += ["--version", worker.version]
     threads = str(worker.threads) if worker.threads else f"auto/{total}"
@@ -163,14 +169,23 @@ class Supervisor:
         """Serve until a signal; return the exit code."""
         stop, force = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            (force if stop.is_set() else stop).set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: (force if stop.is_set() else stop).set())
+            loop.add_signal_handler(number, on_signal)
         children = [self._gateway, *self._workers.values()]
         tasks = [asyncio.create_task(child.keep_running()) for child in children]
         announcing = asyncio.create_task(self._keep_announced())
         try:
             self._port.start()
-            await stop.wait()
+            # the gateway's keeper returns by itself only when another start would be in vain
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([stopped, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                stopped.cancel()
+                return 1
             _log.info("stopping: the gateway drains, then the workers stop; a second signal stops at once")
             stopping = asyncio.create_task(self._stop())
             forced = asyncio.create_task(force.wait())

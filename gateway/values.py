@@ -231,4 +231,3 @@ class Reply:
     error: AccordError | None = None
     report: Report
     final: bool = True
-

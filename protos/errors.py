@@ -77,43 +77,151 @@ _FAULT = (Code.INTERNAL, Retry.NEVER)
 class Reason(Enum):
     """Why a call failed. One line each; numbers and names stand in ``errors.proto``."""
 
-    MALFORMED_REQUEST = Row(*_INVALID, "The bytes are not a message of the expected type.", "Use stubs generated from the published protos.")
-    INPUT_MISSING = Row(*_INVALID, "A required input tensor is absent.", "Send every input that the model's metadata lists.")
-    INPUT_UNKNOWN = Row(*_INVALID, "An input or output name is unknown, or given twice.", "Use the names of the model's metadata, each once.")
-    DTYPE_MISMATCH = Row(*_INVALID, "A datatype is unknown or differs from the model's.", "Send the datatype that the metadata lists.")
-    SHAPE_MISMATCH = Row(*_INVALID, "A shape does not fit the model's, or inputs disagree on rows.", "Send shapes that fit the metadata; -1 there means any length.")
-    TENSOR_SIZE_MISMATCH = Row(*_INVALID, "A tensor's bytes or elements do not match its datatype and shape.", "Check the encoding; BYTES elements are length-prefixed.")
-    TENSOR_ENCODING_CONFLICT = Row(*_INVALID, "Raw and typed contents are mixed, or the form cannot carry the datatype.", "Send all inputs raw, or all typed; FP16 and BF16 only raw.")
-    PARAMETER_INVALID = Row(*_INVALID, "A parameter has a wrong type or value, or an override is not permitted.", "See the message; permitted overrides stand in the ensemble's description.")
-    INPUT_REJECTED = Row(*_INVALID, "A model refused the input's values.", "Check the values against what the model accepts.")
-    CONFIG_INVALID = Row(*_INVALID, "A submitted configuration is wrong.", "Mend the fields that the message names; try `accord check`.")
-    MODEL_NOT_FOUND = Row(Code.NOT_FOUND, Retry.NEVER, "No model or ensemble has this name.", "List the names with `accord status`.")
-    VERSION_NOT_FOUND = Row(Code.NOT_FOUND, Retry.NEVER, "The model exists, this version of it does not.", "Leave the version empty for the served one.")
-    CONFIG_REJECTED = Row(Code.FAILED_PRECONDITION, Retry.NEVER, "A valid configuration cannot be applied now.", "See the message.")
-    MODEL_LOAD_FAILED = Row(Code.FAILED_PRECONDITION, Retry.NEVER, "A model could not be loaded.", "See the worker's log; it names file and cause.")
-    MODEL_NOT_READY = Row(*_BACKOFF, "The model is known, but loading, failed or down.", "Retry with back-off; see `accord status`.")
+    # fmt: off - a table reads by its columns
+    MALFORMED_REQUEST = Row(
+        *_INVALID,
+        "The bytes are not a message of the expected type.",
+        "Use stubs generated from the published protos.",
+    )
+    INPUT_MISSING = Row(
+        *_INVALID, "A required input tensor is absent.", "Send every input that the model's metadata lists."
+    )
+    INPUT_UNKNOWN = Row(
+        *_INVALID,
+        "An input or output name is unknown, or given twice.",
+        "Use the names of the model's metadata, each once.",
+    )
+    DTYPE_MISMATCH = Row(
+        *_INVALID,
+        "A datatype is unknown or differs from the model's.",
+        "Send the datatype that the metadata lists.",
+    )
+    SHAPE_MISMATCH = Row(
+        *_INVALID,
+        "A shape does not fit the model's, or inputs disagree on rows.",
+        "Send shapes that fit the metadata; -1 there means any length.",
+    )
+    TENSOR_SIZE_MISMATCH = Row(
+        *_INVALID,
+        "A tensor's bytes or elements do not match its datatype and shape.",
+        "Check the encoding; BYTES elements are length-prefixed.",
+    )
+    TENSOR_ENCODING_CONFLICT = Row(
+        *_INVALID,
+        "Raw and typed contents are mixed, or the form cannot carry the datatype.",
+        "Send all inputs raw, or all typed; FP16 and BF16 only raw.",
+    )
+    PARAMETER_INVALID = Row(
+        *_INVALID,
+        "A parameter has a wrong type or value, or an override is not permitted.",
+        "See the message; permitted overrides stand in the ensemble's description.",
+    )
+    INPUT_REJECTED = Row(
+        *_INVALID, "A model refused the input's values.", "Check the values against what the model accepts."
+    )
+    CONFIG_INVALID = Row(
+        *_INVALID,
+        "A submitted configuration is wrong.",
+        "Mend the fields that the message names; try `accord check`.",
+    )
+    MODEL_NOT_FOUND = Row(
+        Code.NOT_FOUND,
+        Retry.NEVER,
+        "No model or ensemble has this name.",
+        "List the names with `accord status`.",
+    )
+    VERSION_NOT_FOUND = Row(
+        Code.NOT_FOUND,
+        Retry.NEVER,
+        "The model exists, this version of it does not.",
+        "Leave the version empty for the served one.",
+    )
+    CONFIG_REJECTED = Row(
+        Code.FAILED_PRECONDITION,
+        Retry.NEVER,
+        "A valid configuration cannot be applied now.",
+        "See the message.",
+    )
+    MODEL_LOAD_FAILED = Row(
+        Code.FAILED_PRECONDITION,
+        Retry.NEVER,
+        "A model could not be loaded.",
+        "See the worker's log; it names file and cause.",
+    )
+    MODEL_NOT_READY = Row(
+        *_BACKOFF,
+        "The model is known, but loading, failed or down.",
+        "Retry with back-off; see `accord status`.",
+    )
     SHUTTING_DOWN = Row(*_BACKOFF, "The server is draining.", "Retry; another server will answer.")
-    MEMBER_UNAVAILABLE = Row(*_BACKOFF, "A needed member could not be reached or died.", "Retry with back-off.")
-    QUORUM_NOT_MET = Row(*_BACKOFF, "Too few members gave a usable answer, but a retry may gather enough.", "Retry with back-off, or lower the quorum.")
-    OVERLOADED = Row(*_SHED, "The server has more calls in flight than it admits.", "Retry after the delay; add capacity.")
+    MEMBER_UNAVAILABLE = Row(
+        *_BACKOFF, "A needed member could not be reached or died.", "Retry with back-off."
+    )
+    QUORUM_NOT_MET = Row(
+        *_BACKOFF,
+        "Too few members gave a usable answer, but a retry may gather enough.",
+        "Retry with back-off, or lower the quorum.",
+    )
+    OVERLOADED = Row(
+        *_SHED, "The server has more calls in flight than it admits.", "Retry after the delay; add capacity."
+    )
     QUEUE_FULL = Row(*_SHED, "A queue is full.", "Retry after the delay.")
     QUOTA_EXCEEDED = Row(*_SHED, "The caller's quota is used up.", "Retry after the delay.")
-    REQUEST_TOO_LARGE = Row(Code.RESOURCE_EXHAUSTED, Retry.NEVER, "The message is larger than `max_request_bytes`.", "Send fewer rows per call.")
-    DEVICE_OOM = Row(*_SHED, "An accelerator ran out of memory.", "Send fewer rows, or retry after the delay.")
+    REQUEST_TOO_LARGE = Row(
+        Code.RESOURCE_EXHAUSTED,
+        Retry.NEVER,
+        "The message is larger than `max_request_bytes`.",
+        "Send fewer rows per call.",
+    )
+    DEVICE_OOM = Row(
+        *_SHED, "An accelerator ran out of memory.", "Send fewer rows, or retry after the delay."
+    )
     MEMBER_RESOURCE_EXHAUSTED = Row(*_SHED, "A needed member shed the work.", "Retry after the delay.")
     STORAGE_FULL = Row(*_SHED, "There is no space to store a model.", "Free space, then retry.")
-    DEADLINE_AT_ADMISSION = Row(*_LATE, "The deadline had passed, or left no time to work, when the call arrived.", "Give the call more time.")
-    DEADLINE_IN_QUEUE = Row(*_LATE, "The deadline passed while the call waited.", "Give the call more time, or add capacity.")
-    DEADLINE_IN_MEMBER = Row(*_LATE, "The deadline passed while a needed member worked.", "Give the call more time, or make the member optional.")
+    DEADLINE_AT_ADMISSION = Row(
+        *_LATE,
+        "The deadline had passed, or left no time to work, when the call arrived.",
+        "Give the call more time.",
+    )
+    DEADLINE_IN_QUEUE = Row(
+        *_LATE, "The deadline passed while the call waited.", "Give the call more time, or add capacity."
+    )
+    DEADLINE_IN_MEMBER = Row(
+        *_LATE,
+        "The deadline passed while a needed member worked.",
+        "Give the call more time, or make the member optional.",
+    )
     CLIENT_CANCELLED = Row(Code.CANCELLED, Retry.CALLER, "The caller went away.", "Nothing to do.")
     AUTH_MISSING = Row(Code.UNAUTHENTICATED, Retry.NEVER, "Credentials are required.", "Send them.")
-    AUTH_INVALID = Row(Code.UNAUTHENTICATED, Retry.NEVER, "The credentials are wrong or expired.", "Renew them.")
-    MODEL_FORBIDDEN = Row(Code.PERMISSION_DENIED, Retry.NEVER, "The caller may not use this model or call.", "Ask the operator.")
-    NONFINITE_OUTPUT = Row(*_FAULT, "A needed member answered NaN or infinity.", "Check the model; `nonfinite: pass` lets such values through.")
-    COMBINE_FAILED = Row(*_FAULT, "The strategy could not merge the answers.", "Report it with the request id.")
-    MEMBER_BAD_OUTPUT = Row(*_FAULT, "A needed member answered with wrong names, datatypes or shapes.", "Compare the model with its metadata.")
-    INTERNAL = Row(*_FAULT, "A fault on our side; the server's log has the details.", "Report it with the request id.")
-    UNSUPPORTED = Row(Code.UNIMPLEMENTED, Retry.NEVER, "The call or option is not offered.", "See the documentation for what is.")
+    AUTH_INVALID = Row(
+        Code.UNAUTHENTICATED, Retry.NEVER, "The credentials are wrong or expired.", "Renew them."
+    )
+    MODEL_FORBIDDEN = Row(
+        Code.PERMISSION_DENIED, Retry.NEVER, "The caller may not use this model or call.", "Ask the operator."
+    )
+    NONFINITE_OUTPUT = Row(
+        *_FAULT,
+        "A needed member answered NaN or infinity.",
+        "Check the model; `nonfinite: pass` lets such values through.",
+    )
+    COMBINE_FAILED = Row(
+        *_FAULT, "The strategy could not merge the answers.", "Report it with the request id."
+    )
+    MEMBER_BAD_OUTPUT = Row(
+        *_FAULT,
+        "A needed member answered with wrong names, datatypes or shapes.",
+        "Compare the model with its metadata.",
+    )
+    INTERNAL = Row(
+        *_FAULT, "A fault on our side; the server's log has the details.", "Report it with the request id."
+    )
+    UNSUPPORTED = Row(
+        Code.UNIMPLEMENTED,
+        Retry.NEVER,
+        "The call or option is not offered.",
+        "See the documentation for what is.",
+    )
+    # fmt: on
 
     @property
     def number(self) -> errors_pb2.Reason:
@@ -254,6 +362,8 @@ def to_status(error: AccordError) -> status_pb2.Status:
         status = status_pb2.Status(code=int(error.reason.code), message=error.message[:1024])
         for detail in (info, *tail, *error.members[:kept]):
             status.details.add().Pack(detail)
-        if status.ByteSize() <= MAX_TRAILER_BYTES * 3 // 4 - 1200:  # base64 in the trailer, and the message again
+        if (
+            status.ByteSize() <= MAX_TRAILER_BYTES * 3 // 4 - 1200
+        ):  # base64 in the trailer, and the message again
             break
     return status

@@ -84,7 +84,9 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
             field="raw_input_contents",
         )
     tensors: dict[str, Tensor] = {}
-    for i, (message, raw) in enumerate(zip(request.inputs, raws or [None] * len(request.inputs), strict=True)):
+    for i, (message, raw) in enumerate(
+        zip(request.inputs, raws or [None] * len(request.inputs), strict=True)
+    ):
         if message.name in tensors:
             raise AccordError(
                 Reason.INPUT_UNKNOWN,
@@ -123,7 +125,9 @@ def _read_tensor(message: Any, raw: bytes | None) -> Tensor:
         return _read_typed(message)
     if message.HasField("contents"):
         raise TensorFault(
-            "TENSOR_ENCODING_CONFLICT", message.name, "has typed contents beside raw_input_contents; send one form"
+            "TENSOR_ENCODING_CONFLICT",
+            message.name,
+            "has typed contents beside raw_input_contents; send one form",
         )
     return Tensor.from_raw(message.name, message.datatype, message.shape, raw)
 
@@ -132,17 +136,23 @@ def _read_typed(message: Any) -> Tensor:
     name, datatype = message.name, message.datatype
     count = checked_count(name, datatype, message.shape)
     if datatype not in _TYPED_FIELD:
-        raise TensorFault("TENSOR_ENCODING_CONFLICT", name, f"is {datatype}, which has no typed form; send it raw")
+        raise TensorFault(
+            "TENSOR_ENCODING_CONFLICT", name, f"is {datatype}, which has no typed form; send it raw"
+        )
     field = _TYPED_FIELD[datatype]
     filled = [other for other in _TYPED_FIELDS if len(getattr(message.contents, other))]
     if filled not in ([], [field]):
         raise TensorFault(
-            "TENSOR_ENCODING_CONFLICT", name, f"is {datatype}, so its elements belong in {field}, not {filled[0]}"
+            "TENSOR_ENCODING_CONFLICT",
+            name,
+            f"is {datatype}, so its elements belong in {field}, not {filled[0]}",
         )
     values = getattr(message.contents, field)
     if len(values) != count:
         raise TensorFault(
-            "TENSOR_SIZE_MISMATCH", name, f"has {len(values)} elements, but shape {list(message.shape)} needs {count}"
+            "TENSOR_SIZE_MISMATCH",
+            name,
+            f"has {len(values)} elements, but shape {list(message.shape)} needs {count}",
         )
     if datatype == "BYTES":
         flat = np.empty(count, object)
@@ -262,7 +272,9 @@ def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
         kind = message.WhichOneof("parameter_choice")
         if kind is None:
             raise AccordError(
-                Reason.PARAMETER_INVALID, f"parameter {key[:64]!r} has no value", field=f"parameters[{key[:64]!r}]"
+                Reason.PARAMETER_INVALID,
+                f"parameter {key[:64]!r} has no value",
+                field=f"parameters[{key[:64]!r}]",
             )
         values[key] = getattr(message, kind)
     return values
@@ -308,14 +320,18 @@ def write_inputs(request: Any, inputs: Mapping[str, Tensor]) -> None:
 
 
 def write_outputs(response: Any, outputs: Mapping[str, Tensor]) -> None:
-    """Append tensors to a ``ModelInferResponse``, always raw: tritonclient reads typed ones only for BYTES."""
+    """Append tensors to a ``ModelInferResponse``, always raw: tritonclient reads nothing else."""
     for name, tensor in outputs.items():
         response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
         response.raw_output_contents.append(bytes(tensor.raw))
 
 
 def model_metadata(
-    name: str, versions: Sequence[str], platform: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    name: str,
+    versions: Sequence[str],
+    platform: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
 ) -> Any:
     """Build a ``ModelMetadataResponse``; shapes include the row dimension."""
     response = messages.ModelMetadataResponse(name=name, versions=versions, platform=platform)

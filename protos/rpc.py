@@ -118,7 +118,9 @@ class _Table(grpc.GenericRpcHandler):
     def __init__(self, table: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         self._table = table
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         return self._table.get(handler_call_details.method or "")
 
 
@@ -152,7 +154,7 @@ def _unary(method: Method, clock: Callable[[], float]) -> grpc.RpcMethodHandler[
                 raise
             _log.exception("a handler was cancelled by its own side")
             return await _abort(context, _INTERNAL)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last resort, see the rules above
             _log.exception("a handler failed")
             return await _abort(context, _INTERNAL)
 

@@ -67,7 +67,11 @@ def _learn(
     specs: dict[str, ModelSpec | None] = dict.fromkeys(config.models)
     complaints: list[Complaint] = []
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True, disable=not err.is_terminal
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
     ) as progress:
         for name, model in config.models.items():
             progress.add_task(f"model {name}")
@@ -84,12 +88,14 @@ def _learn(
                     servers = ", ".join(model.oip.targets)
                     problem = f"none of {servers} answered that the model is ready"
                     complaints.append(document.complain(("models", name, "oip"), problem))
-    unproved = [name for name, model in config.models.items() if model.oip is not None and specs[name] is None]
+    unproved = [
+        name for name, model in config.models.items() if model.oip is not None and specs[name] is None
+    ]
     return specs, complaints, unproved
 
 
 def _show(config: Config, specs: dict[str, ModelSpec | None]) -> None:
-    from gateway.engine.plan import compile_ensemble  # noqa: PLC0415 - it imports gRPC
+    from gateway.engine.compile import compile_ensemble  # noqa: PLC0415 - it imports gRPC
 
     table = Table("ensemble", "strategy", "members", "inputs", "outputs")
     for name, ensemble in config.ensembles.items():

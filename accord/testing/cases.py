@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gateway.strategies.base import Array, Example, Mask, SeatSpec, State, Strategy
-from protos.tensor import DTYPES, TensorSpec, datatype_of
+from gateway.strategies.kernels import wide
+from protos.tensor import DTYPES, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,11 @@ class Case:
     def merged(self, state: State, rows: Mask | None = None) -> dict[str, Array]:
         """Merge the rows, by default all."""
         return self.strategy.combine(state, np.ones(state.n, np.bool_) if rows is None else rows)
+
+    def difference(self, a: Mapping[str, Array], b: Mapping[str, Array]) -> str:
+        """Say how two merged results differ by more than rounding, or return an empty text."""
+        floats = [a for outputs in self.full.outputs for a in outputs.values() if _is_float(a) and a.size]
+        return difference(a, b, scale=max((float(np.abs(array).max()) for array in floats), default=0.0))
 
 
 def cases(cls: type[Strategy], seed: int) -> Iterator[Case]:
@@ -195,7 +201,7 @@ def saying(case: Case, classes: Sequence[int]) -> State | None:
         for name, array in state.outputs[0].items():
             words = state.labels.get(name, _WORDS)
             known = 2 if array.dtype == np.bool_ else len(words) if array.dtype == object else most + 1
-            if array.ndim > 1 and array.dtype.kind not in "buiO":
+            if array.ndim > 1 and _is_float(array):
                 known = array.shape[-1]
             if known <= most:
                 return None
@@ -216,11 +222,13 @@ def _said(like: Array, chosen: int, words: Sequence[str]) -> Array:
     return said
 
 
-def difference(a: Mapping[str, Array], b: Mapping[str, Array], *, ulps: int = 1) -> str:
-    """Say how two merged results differ, or return an empty text.
+def difference(
+    a: Mapping[str, Array], b: Mapping[str, Array], *, exact: bool = False, scale: float = 0.0
+) -> str:
+    """Say how two results differ, or return an empty text.
 
-    Names, dtypes and shapes must be equal, floats equal to within ``ulps`` (0 or 1) units in the last place
-    of their own dtype, all else exactly.
+    Names, dtypes and shapes must be equal. Floats may be one unit in the last place of their dtype apart, or,
+    where a sum cancels, the rounding of sums over values up to ``scale``; ``exact`` allows neither.
     """
     if a.keys() != b.keys():
         return f"outputs {sorted(a)} against {sorted(b)}"
@@ -229,11 +237,17 @@ def difference(a: Mapping[str, Array], b: Mapping[str, Array], *, ulps: int = 1)
         if left.dtype != right.dtype or left.shape != right.shape:
             return f"{name}: {left.dtype} {left.shape} against {right.dtype} {right.shape}"
         same = np.asarray(left == right, np.bool_)
-        if left.dtype != object and datatype_of(left.dtype) in ("FP16", "BF16", "FP32", "FP64"):
+        if not exact and not same.all() and _is_float(left):
             same |= np.isnan(left) & np.isnan(right)
-            if ulps:
-                same |= np.nextafter(left, right) == right
+            same |= np.nextafter(left, right) == right
+            exactly = wide(left.dtype)
+            noise = 8 * np.finfo(exactly).eps * scale
+            same |= np.abs(left.astype(exactly) - right.astype(exactly)) <= noise
         if not same.all():
             at = tuple(int(i) for i in np.argwhere(~same)[0])
             return f"{name}{list(at)}: {left[at]!r} against {right[at]!r}"
     return ""
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind not in "buiO"

@@ -107,7 +107,7 @@ def _reads(case: Case) -> str:
         {name: array for name, array in outputs.items() if name in case.strategy.reads(seat)}
         for seat, outputs in zip(case.seats, case.state.outputs, strict=True)
     ]
-    return difference(case.merged(replace(case.state, outputs=needed)), case.merged(case.state))
+    return case.difference(case.merged(replace(case.state, outputs=needed)), case.merged(case.state))
 
 
 def _untouched(case: Case) -> str:
@@ -120,7 +120,7 @@ def _untouched(case: Case) -> str:
     if not np.array_equal(weights, case.full.weights):
         return "the weights changed"
     for seat, before, after in zip(state.seats, case.full.outputs, writable, strict=True):
-        if change := difference(before, after, ulps=0):
+        if change := difference(before, after, exact=True):
             return f"the answer of {seat} changed: {change}"
     return ""
 
@@ -145,14 +145,14 @@ def _within(part: Mapping[str, Array], batch: Mapping[str, Array], case: Case) -
     """Compare rows by themselves with the same rows of a batch, which may have had to leave outputs out."""
     if case.strategy.traits.partial:
         part = {name: array for name, array in part.items() if name in batch}
-    return difference(part, batch)
+    return case.difference(part, batch)
 
 
 def _absence(case: Case) -> str:
     for i in range(case.state.n):
         row = only_rows(case.state, np.arange(case.state.n) == i)
         present = only_seats(row, np.flatnonzero(row.answered[:, 0]).tolist())
-        if breach := difference(case.merged(row), case.merged(present)):
+        if breach := case.difference(case.merged(row), case.merged(present)):
             return f"row {i}, missing against never there: {breach}"
     return ""
 
@@ -184,7 +184,7 @@ def _plan(case: Case) -> str:
     if state.n and not case.strategy.plan(_seen(state, nothing, nothing)):
         return "nobody is asked at first"
     asked = case.rng.random(shape) < 0.5
-    eligible = case.rng.random(shape[0]) < 0.7
+    eligible = case.rng.random(len(case.seats)) < 0.7
     asks = case.strategy.plan(replace(_seen(state, asked, asked), eligible=eligible))
     for ask in asks:
         if ask.rows.shape != (state.n,) or ask.rows.dtype != np.bool_ or not ask.rows.any():
@@ -220,7 +220,7 @@ def _ties(case: Case) -> str:
     if case.strategy.agreement(tie, case.rows, merged) is None:
         return ""
     labels = [name for name, array in merged.items() if array.dtype.kind in "buiO"]
-    return difference({name: merged[name] for name in labels}, {name: expected[name] for name in labels})
+    return case.difference({name: merged[name] for name in labels}, {name: expected[name] for name in labels})
 
 
 def _read(case: Case) -> dict[str, Array]:
@@ -231,22 +231,22 @@ def _read(case: Case) -> dict[str, Array]:
 
 def _symmetric(case: Case) -> str:
     order = case.rng.permutation(len(case.seats)).tolist()
-    return difference(case.merged(only_seats(case.state, order)), case.merged(case.state))
+    return case.difference(case.merged(only_seats(case.state, order)), case.merged(case.state))
 
 
 def _idempotent(case: Case) -> str:
     said = _read(case)
     alike = replace(case.state, outputs=[case.full.outputs[0]] * len(case.seats))
     merged, alone = case.merged(alike), case.merged(only_seats(case.full, [0]))
-    if breach := difference(merged, alone):
+    if breach := case.difference(merged, alone):
         return f"all alike against one alone: {breach}"
     same = {name: array for name, array in merged.items() if name in said and array.shape == said[name].shape}
-    return difference(same, {name: said[name] for name in same}, ulps=0)
+    return difference(same, {name: said[name] for name in same}, exact=True)
 
 
 def _weights_ignored(case: Case) -> str:
     other = replace(case.state, weights=case.rng.permutation([0.25, 1.0, 4.0, 9.0, 30.0])[: len(case.seats)])
-    return difference(case.merged(other), case.merged(case.state))
+    return case.difference(case.merged(other), case.merged(case.state))
 
 
 def _weights_scale(case: Case) -> str:
@@ -270,7 +270,7 @@ def _compared(case: Case, a: State, b: State, rows: Mask) -> str:
     if case.state.n and not rows.any():
         return ""
     merged, other = case.merged(a, rows), case.merged(b, rows)
-    if breach := difference(merged, other):
+    if breach := case.difference(merged, other):
         return breach
     if not np.allclose(case.strategy.shares(a, rows), case.strategy.shares(b, rows)):
         return "the shares differ"
@@ -293,7 +293,7 @@ def _arrival_ignored(case: Case) -> str:
     done = case.strategy.settled(early).done & early.answered.any(axis=0)
     if not done.any():
         return ""
-    return difference(case.merged(early, done), case.merged(case.state, done))
+    return case.difference(case.merged(early, done), case.merged(case.state, done))
 
 
 @dataclass(frozen=True, slots=True)

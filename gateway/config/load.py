@@ -7,9 +7,7 @@ references between sections. All complaints of a stage are reported together.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -21,7 +19,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from gateway.config.schema import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
@@ -120,7 +119,9 @@ def _parse(path: Path, environment: Mapping[str, str]) -> Document:
     except (YAMLError, ValueError) as error:
         raise ConfigError([Complaint(str(path), 0, "", f"is not valid YAML: {error}")]) from None
     if not isinstance(tree, CommentedMap):
-        raise ConfigError([Complaint(str(path), 1, "", "must be a mapping with the keys models and ensembles")])
+        raise ConfigError(
+            [Complaint(str(path), 1, "", "must be a mapping with the keys models and ensembles")]
+        )
     return Document(path, tree, _override(tree, environment))
 
 
@@ -163,26 +164,23 @@ def _line(tree: Any, path: _Path) -> int:
 
 
 def _explain(error: ErrorDetails) -> tuple[_Path, str]:
+    """Turn pydantic's account of an error into a path and a sentence for people."""
     # pydantic marks a bad mapping key by a last part "[key]"
     path = tuple(p for p in error["loc"] if p != "[key]")
-    match error["type"]:
-        case "extra_forbidden":
-            return path, "unknown key" + _hint(str(path[-1]), _siblings(path))
-        case "missing":
-            return path, "is missing"
-        case "string_pattern_mismatch":
-            return path, f"{str(error['input'])!r} is not a valid name; use letters, digits, '-', '_' and '.'"
-        case "literal_error":
-            return path, f"must be {error['ctx']['expected']}, not {error['input']!r}"
-        case "too_short":
-            return path, f"needs at least {error['ctx']['min_length']}"
-        case "model_type":
-            return path, f"must be a mapping of {', '.join(_siblings((*path, '')))}, not {error['input']!r}"
-        case "value_error":
-            return path, str(error["ctx"]["error"])
-        case _:
-            message = error["msg"][0].lower() + error["msg"][1:]
-            return path, f"{message}, not {error['input']!r}" if _short(error["input"]) else message
+    value, context = error["input"], error.get("ctx", {})
+    problems: dict[str, Callable[[], str]] = {
+        "extra_forbidden": lambda: "unknown key" + _hint(str(path[-1]), _siblings(path)),
+        "missing": lambda: "is missing",
+        "string_pattern_mismatch": lambda: f"{str(value)!r} is not a valid name: use letters, digits, '-._'",
+        "literal_error": lambda: f"must be {context['expected']}, not {value!r}",
+        "too_short": lambda: f"needs at least {context['min_length']}",
+        "model_type": lambda: f"must be a mapping of {', '.join(_siblings((*path, '')))}, not {value!r}",
+        "value_error": lambda: str(context["error"]),
+    }
+    if error["type"] in problems:
+        return path, problems[error["type"]]()
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return path, f"{message}, not {value!r}" if _short(value) else message
 
 
 def _short(value: object) -> bool:
@@ -208,7 +206,9 @@ def _models(annotation: Any) -> Iterator[Any]:
 
 def _hint(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
+    return (
+        f"; did you mean {close[0]!r}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
+    )
 
 
 def _references(config: Config) -> Iterator[tuple[_Path, str]]:
@@ -221,7 +221,9 @@ def _references(config: Config) -> Iterator[tuple[_Path, str]]:
         for i, member in enumerate(ensemble.members):
             at = (*here, "members", i)
             if member.model and member.model not in config.models:
-                wrong = "; it is an ensemble: write ensemble: instead" if member.model in config.ensembles else ""
+                wrong = (
+                    "; it is an ensemble: write ensemble: instead" if member.model in config.ensembles else ""
+                )
                 hint = wrong or _hint(member.model, list(config.models))
                 yield (*at, "model"), f"there is no model {member.model!r}{hint}"
             if member.ensemble and member.ensemble not in config.ensembles:

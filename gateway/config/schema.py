@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,7 +15,18 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["Config", "Ensemble", "Member", "Model", "Oip", "Overridable", "Quorum", "Server", "Strategy", "Worker"]
+__all__ = [
+    "Config",
+    "Ensemble",
+    "Member",
+    "Model",
+    "Oip",
+    "Overridable",
+    "Quorum",
+    "Server",
+    "Strategy",
+    "Worker",
+]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 SEAT_NAME = r"^[A-Za-z0-9_-]{1,64}$"

@@ -75,7 +75,9 @@ class Asker:
         """
         plan = self.catalog.plan(name, version)
         if not plan.known:
-            raise AccordError(Reason.MODEL_NOT_READY, f"model {name!r} is not ready", metadata={"model": name})
+            raise AccordError(
+                Reason.MODEL_NOT_READY, f"model {name!r} is not ready", metadata={"model": name}
+            )
         return plan
 
     async def ask(self, query: Query, context: CallContext) -> tuple[Plan, Reply]:

@@ -39,7 +39,9 @@ class Coalescer:
         keep_members: bool,
     ) -> Reply:
         """Return the rider's final reply; a cancelled caller leaves its batch."""
-        batch = Batch(route=plan, n=n, inputs=inputs, wanted=wanted, riders=[rider], keep_members=keep_members)
+        batch = Batch(
+            route=plan, n=n, inputs=inputs, wanted=wanted, riders=[rider], keep_members=keep_members
+        )
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
         def deliver(reply: Reply) -> None:

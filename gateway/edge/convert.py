@@ -36,13 +36,17 @@ def from_model_infer(request: Any) -> Query:
     for name in ("sequence_id", "sequence_start", "sequence_end"):
         if parameters.get(name):
             raise AccordError(
-                Reason.UNSUPPORTED, "sequences are not offered; send each request by itself", field="parameters"
+                Reason.UNSUPPORTED,
+                "sequences are not offered; send each request by itself",
+                field="parameters",
             )
     for i, output in enumerate(request.outputs):
         for key in output.parameters:
             if key == "classification" or key.startswith("shared_memory"):
                 raise AccordError(
-                    Reason.UNSUPPORTED, f"output parameter {key!r} is not offered", field=f"outputs[{i}].parameters"
+                    Reason.UNSUPPORTED,
+                    f"output parameter {key!r} is not offered",
+                    field=f"outputs[{i}].parameters",
                 )
     return Query(
         name=request.model_name,
@@ -56,9 +60,7 @@ def from_model_infer(request: Any) -> Query:
 
 def to_model_infer(plan: Plan, query: Query, reply: Reply) -> Any:
     """Build the OIP answer; an ensemble's says whether it is degraded and who failed."""
-    response = oip.messages.ModelInferResponse(
-        model_name=plan.name, model_version=plan.version, id=query.id
-    )
+    response = oip.messages.ModelInferResponse(model_name=plan.name, model_version=plan.version, id=query.id)
     oip.write_outputs(response, reply.outputs)
     if plan.kind:
         report = reply.report
@@ -176,7 +178,8 @@ def to_infer(plan: Plan, query: Query, reply: Reply) -> pb.InferResponse:
 
 def _tensors(tensors: Mapping[str, Tensor]) -> list[pb.Tensor]:
     return [
-        pb.Tensor(name=name, datatype=t.datatype, shape=t.shape, raw=bytes(t.raw)) for name, t in tensors.items()
+        pb.Tensor(name=name, datatype=t.datatype, shape=t.shape, raw=bytes(t.raw))
+        for name, t in tensors.items()
     ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.schema import Strategy
 from gateway.engine import override
-from gateway.engine.plan import Plan, Problem, compile_ensemble, compile_model
+from gateway.engine.compile import Problem, compile_ensemble, compile_model
 from protos.errors import AccordError, Reason
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.config.schema import Config
     from gateway.engine.override import Overrides
+    from gateway.engine.plan import Plan
     from gateway.members.member import Member
     from protos.model import ModelSpec
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.engine.plan import Call, Merge, Plan
-from gateway.engine.reply import build_replies
+from gateway.engine.reply import Closing, build_replies
 from gateway.engine.tally import Tally
 from gateway.values import Answer, Failure, Question
 from protos.errors import Cause
@@ -207,7 +207,7 @@ class _Execution:
         nested.shut(rows)
         try:
             merged = nested.merge.strategy.combine(nested.state(now), rows)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
             _log.exception("strategy %s of ensemble %s failed", nested.merge.strategy.kind, nested.merge.name)
             tally.fail(seat, rows, Failure(Cause.COMBINE_FAILED), now)
             return
@@ -227,7 +227,10 @@ class _Execution:
         self._riders = [rider for rider in self._riders if rider not in closing]
         for rider in closing:
             self._root.shut(_mask(rider, self._batch.n))
-        for reply in build_replies(self._batch, self._plan, self._root, closing, now, now - self._started):
+        moment = Closing(
+            batch=self._batch, plan=self._plan, root=self._root, now=now, elapsed_s=now - self._started
+        )
+        for reply in build_replies(moment, closing):
             self._deliver(reply)
 
     def _force(self, tally: Tally, rows: Mask, now: float) -> None:
@@ -259,4 +262,3 @@ def _mask(rider: Rider, n: int) -> Mask:
     mask = np.zeros(n, np.bool_)
     mask[rider.rows] = True
     return mask
-

@@ -80,7 +80,9 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
     chosen = np.array([[seat.chosen] for seat in seats])
     if not quorum_met(merge, chosen)[0]:
         need = merge.quorum.count if merge.quorum else 0
-        raise invalid(plan, "quorum", f"a quorum of {need} cannot be reached by {chosen.sum()} members; set both")
+        raise invalid(
+            plan, "quorum", f"a quorum of {need} cannot be reached by {chosen.sum()} members; set both"
+        )
     return replace(plan, merge=merge)
 
 
@@ -89,7 +91,9 @@ def _chosen(plan: Plan, overrides: Overrides) -> tuple[Seat, ...]:
     for field_name, given in (("members", overrides.members), ("weights", overrides.weights)):
         unknown = [name for name in given if name not in names]
         if unknown:
-            raise invalid(plan, field_name, f"there is no member {unknown[0][:64]!r}; members: {', '.join(names)}")
+            raise invalid(
+                plan, field_name, f"there is no member {unknown[0][:64]!r}; members: {', '.join(names)}"
+            )
     seats = tuple(
         replace(
             seat,

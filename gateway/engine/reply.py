@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,57 +22,87 @@ if TYPE_CHECKING:
     from gateway.strategies.base import Array, Mask
     from gateway.values import Batch, Rider
 
-__all__ = ["build_replies"]
+__all__ = ["Closing", "build_replies"]
 
 _log = logging.getLogger(__name__)
 
 
-def build_replies(
-    batch: Batch, plan: Plan, root: Tally, riders: Sequence[Rider], now: float, elapsed_s: float
-) -> Iterator[Reply]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """The moment at which some riders of a batch close.
+
+    Args:
+        batch: The batch.
+        plan: Its plan.
+        root: What is known of the plan's root merge.
+        now: The time, monotonic seconds.
+        elapsed_s: Seconds since the batch started.
+    """
+
+    batch: Batch
+    plan: Plan
+    root: Tally
+    now: float
+    elapsed_s: float
+
+
+def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
     """Judge, merge and report the rows of riders whose waiting has ended.
 
     Riders for whose rows every seat was usable share one reply; every other rider gets its own.
     """
-    rows = _rows_of(riders, batch.n)
-    verdicts = root.verdicts(rows)
+    n, root, strategy = closing.batch.n, closing.root, closing.plan.merge.strategy
+    verdicts = root.verdicts(_rows_of(riders, n))
     lost = {rider: _cause_of(rider, verdicts) for rider in riders}
     for rider, cause in lost.items():
         if cause is not None:
-            yield _error(batch, plan, root, rider, cause, now, elapsed_s)
+            yield _error(closing, rider, cause)
     answered = [rider for rider in riders if lost[rider] is None]
     if not answered:
         return
-    rows = _rows_of(answered, batch.n)
+    rows = _rows_of(answered, n)
     try:
-        merged = plan.merge.strategy.combine(root.state(now), rows)
-        agreement = plan.merge.strategy.agreement(root.state(now), rows, merged)
-    except Exception:
-        _log.exception("strategy %s of %s failed", plan.merge.strategy.kind, plan.name)
-        for rider in answered:
-            yield _error(batch, plan, root, rider, Cause.COMBINE_FAILED, now, elapsed_s)
+        state = root.state(closing.now)
+        merged = strategy.combine(state, rows)
+        agreement = strategy.agreement(state, rows, merged)
+    except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
+        _log.exception("strategy %s of %s failed", strategy.kind, closing.plan.name)
+        yield from (_error(closing, rider, Cause.COMBINE_FAILED) for rider in answered)
         return
     position = np.cumsum(rows) - 1
     for group in _alike(answered, root):
-        mine = _rows_of(group, batch.n)
-        picked = slice(None) if mine.sum() == rows.sum() else position[mine]
-        outputs = {name: array[picked] for name, array in merged.items()}
-        absent = [name for name in batch.wanted if name not in outputs]
-        if absent:
-            cause = _cause_of_absence(root, absent[0], mine)
-            for rider in group:
-                yield _error(batch, plan, root, rider, cause, now, elapsed_s)
-            continue
-        report = _report(batch, root, mine, now, elapsed_s, None if agreement is None else agreement[picked])
-        yield Reply(
-            riders=tuple(group),
-            outputs={
-                name: _tensor(array, plan)
-                for name, array in outputs.items()
-                if not batch.wanted or name in batch.wanted
-            },
-            report=report,
+        mine = _rows_of(group, n)
+        picked = position[mine]
+        yield from _answers(
+            closing,
+            group,
+            mine,
+            outputs={name: array[picked] for name, array in merged.items()}
+            if len(picked) < rows.sum()
+            else merged,
+            agreement=None if agreement is None else agreement[picked],
         )
+
+
+def _answers(
+    closing: Closing,
+    riders: Sequence[Rider],
+    rows: Mask,
+    *,
+    outputs: Mapping[str, Array],
+    agreement: Array | None,
+) -> Iterator[Reply]:
+    wanted = closing.batch.wanted or tuple(outputs)
+    absent = [name for name in wanted if name not in outputs]
+    if absent:
+        cause = _cause_of_absence(closing.root, absent[0], rows)
+        yield from (_error(closing, rider, cause) for rider in riders)
+        return
+    yield Reply(
+        riders=tuple(riders),
+        outputs={name: _tensor(outputs[name], closing.plan) for name in wanted},
+        report=_report(closing, rows, agreement),
+    )
 
 
 def _tensor(array: Array, plan: Plan) -> Tensor:
@@ -114,12 +145,9 @@ def _cause_of_absence(root: Tally, output: str, rows: Mask) -> Cause:
     return Cause.QUORUM_NOT_MET
 
 
-def _error(
-    batch: Batch, plan: Plan, root: Tally, rider: Rider, cause: Cause, now: float, elapsed_s: float
-) -> Reply:
-    report = _report(batch, root, _rows_of([rider], batch.n), now, elapsed_s, None)
-    usable = root.answered[:, rider.rows]
-    merge = plan.merge
+def _error(closing: Closing, rider: Rider, cause: Cause) -> Reply:
+    report = _report(closing, _rows_of([rider], closing.batch.n), None)
+    merge, usable = closing.plan.merge, closing.root.answered[:, rider.rows]
     if merge.quorum is not None and merge.quorum.weight is not None:
         chosen = np.array([seat.chosen for seat in merge.seats])
         share = (merge.weights @ usable).min(initial=np.inf) / merge.weights[chosen].sum()
@@ -127,25 +155,25 @@ def _error(
     else:
         need = sum(seat.chosen for seat in merge.seats) if merge.quorum is None else merge.quorum.count
         quorum = f"{int(usable.sum(axis=0).min(initial=len(merge.seats)))}/{need}"
-    return Reply(riders=(rider,), error=to_error(plan.name, cause, report.seats, quorum), report=report)
+    error = to_error(closing.plan.name, cause, report.seats, quorum)
+    return Reply(riders=(rider,), error=error, report=report)
 
 
-def _report(
-    batch: Batch, root: Tally, rows: Mask, now: float, elapsed_s: float, agreement: Array | None
-) -> Report:
+def _report(closing: Closing, rows: Mask, agreement: Array | None) -> Report:
+    root = closing.root
     asked = root.asked[:, rows].any(axis=1) | root.failed[:, rows].any(axis=1)
     used = root.answered[:, rows].all(axis=1) & asked
     return Report(
-        seats=tuple(_seat_reports(batch, root, rows, now)),
+        seats=tuple(_seat_reports(closing, root, rows)),
         asked=int(asked.sum()),
         used=int(used.sum()),
         agreement=agreement,
-        elapsed_s=elapsed_s,
+        elapsed_s=closing.elapsed_s,
     )
 
 
-def _seat_reports(batch: Batch, tally: Tally, rows: Mask, now: float) -> Iterator[SeatReport]:
-    shares = tally.merge.strategy.shares(tally.state(now), rows)
+def _seat_reports(closing: Closing, tally: Tally, rows: Mask) -> Iterator[SeatReport]:
+    shares = tally.merge.strategy.shares(tally.state(closing.now), rows)
     for i, seat in enumerate(tally.merge.seats):
         usable = tally.answered[i, rows]
         cause = tally.cause(i, rows)
@@ -163,15 +191,17 @@ def _seat_reports(batch: Batch, tally: Tally, rows: Mask, now: float) -> Iterato
             elapsed_s=elapsed,
             queue_s=answer.queue_s if answer else None,
             compute_s=answer.compute_s if answer else None,
-            outputs=_own_outputs(batch, tally, i, rows) if batch.keep_members and usable.all() else {},
+            outputs=_own_outputs(closing, tally, i, rows) if usable.all() else {},
         )
         if isinstance(seat.source, Merge):
-            yield from _seat_reports(batch, tally.nested[i], rows, now)
+            yield from _seat_reports(closing, tally.nested[i], rows)
 
 
 def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcome:
     if cause is not None:
-        return Outcome.UNUSABLE if cause in (Cause.MEMBER_BAD_OUTPUT, Cause.NONFINITE_OUTPUT) else Outcome.FAILED
+        return (
+            Outcome.UNUSABLE if cause in (Cause.MEMBER_BAD_OUTPUT, Cause.NONFINITE_OUTPUT) else Outcome.FAILED
+        )
     if tally.answered[seat, rows].all() and tally.asked[seat].any():
         return Outcome.OK
     return Outcome.CANCELLED if tally.asked[seat, rows].any() else Outcome.NOT_ASKED
@@ -184,7 +214,7 @@ def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
     return cause.text if lost == asked else f"{cause.text} (in {lost} of {asked} rows)"
 
 
-def _own_outputs(batch: Batch, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:
-    batches = batch.route.batches
-    picked = {name: array[rows] for name, array in tally.outputs[seat].items()}
-    return {name: Tensor.from_array(a if batches else a[0]) for name, a in picked.items()}
+def _own_outputs(closing: Closing, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:
+    if not closing.batch.keep_members:
+        return {}
+    return {name: _tensor(array[rows], closing.plan) for name, array in tally.outputs[seat].items()}

@@ -183,7 +183,12 @@ class OipMember:
         if cause in (self._broken, Cause.MEMBER_NOT_READY):
             self._set_ready(replica, ready=False)
         _log.warning(
-            "model %s at %s failed: %s (%s) %s", self.name, replica.target, cause.name, code.name, error.details()
+            "model %s at %s failed: %s (%s) %s",
+            self.name,
+            replica.target,
+            cause.name,
+            code.name,
+            error.details(),
         )
         return Failure(cause)
 
@@ -193,7 +198,7 @@ class OipMember:
                 await self._probe(replica)
             except grpc.aio.AioRpcError:
                 self._set_ready(replica, ready=False)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the prober must outlive any surprise
                 _log.exception("probing model %s at %s failed", self.name, replica.target)
                 self._set_ready(replica, ready=False)
             await asyncio.sleep(PROBE_UP_S if replica.ready else PROBE_DOWN_S)

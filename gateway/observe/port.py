@@ -38,7 +38,9 @@ class ServerStatus:
     def exposition(self) -> str:
         """Return all metrics: the gateway's and those of the processes."""
         registry = CollectorRegistry()
-        restarts = Counter("accord_process_restarts", "Starts after the first.", ["process"], registry=registry)
+        restarts = Counter(
+            "accord_process_restarts", "Starts after the first.", ["process"], registry=registry
+        )
         running = Gauge("accord_process_up", "Whether the process runs.", ["process"], registry=registry)
         ready = Gauge("accord_ready", "Whether the server is ready.", registry=registry)
         for name, count in self.restarts.items():
@@ -90,7 +92,7 @@ def _handler(ask: Callable[[], ServerStatus]) -> type[BaseHTTPRequestHandler]:
         server_version = "accord"
         sys_version = ""
 
-        def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        def do_GET(self) -> None:
             try:
                 status = ask()
             except TimeoutError:
@@ -102,7 +104,11 @@ def _handler(ask: Callable[[], ServerStatus]) -> type[BaseHTTPRequestHandler]:
                 case "/healthz":
                     self._send(200, "text/plain", "ok\n")
                 case "/readyz":
-                    self._send(200 if status.ready else 503, "text/plain", "ready\n" if status.ready else "not ready\n")
+                    self._send(
+                        200 if status.ready else 503,
+                        "text/plain",
+                        "ready\n" if status.ready else "not ready\n",
+                    )
                 case _:
                     self._send(404, "text/plain", "try /metrics, /healthz or /readyz\n")
 
