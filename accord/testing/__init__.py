@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from accord.testing.cases import batch
 from accord.testing.laws import LawBroken, check_law, check_strategy, shown_laws
 
-__all__ = ["LawBroken", "check_law", "check_strategy", "shown_laws"]
+__all__ = ["LawBroken", "batch", "check_law", "check_strategy", "shown_laws"]

@@ -1,12 +1,14 @@
 """Random batches that the laws are tried on, and the ways to vary one.
 
-All draws come from one seeded generator, so a failure repeats. Where a seat did not answer, its arrays
+All draws are seeded, so a failure repeats. Where a seat did not answer, its arrays
 hold values that show in the result if anyone reads them: NaN, the largest integer, a word of no vocabulary.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +18,9 @@ from gateway.strategies.kernels import wide
 from protos.tensor import DTYPES, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Case", "cases", "difference", "only_rows", "only_seats", "saying"]
+__all__ = ["Case", "batch", "cases", "difference", "only_rows", "only_seats", "saying"]
 
 #: Numbers of members and of rows that every law is tried with.
 MEMBERS, ROWS = (1, 2, 3, 4, 5), (0, 1, 5, 6)
@@ -36,7 +38,6 @@ class Case:
         seats: What was known of the seats at load.
         full: The batch when every seat has answered every row.
         state: The same batch with some answers missing; somebody answered each row.
-        rng: For what a law chooses by itself.
         text: Says which case it is.
     """
 
@@ -44,7 +45,6 @@ class Case:
     seats: tuple[SeatSpec, ...]
     full: State
     state: State
-    rng: np.random.Generator
     text: str
 
     @property
@@ -62,15 +62,17 @@ class Case:
         return difference(a, b, scale=max((float(np.abs(array).max()) for array in floats), default=0.0))
 
 
-def cases(cls: type[Strategy], seed: int) -> Iterator[Case]:
-    """Yield the cases of every example of a strategy, always the same for one seed."""
+@lru_cache(maxsize=2)
+def cases(cls: type[Strategy], seed: int) -> tuple[Case, ...]:
+    """Return the cases of every example of a strategy, always the same for one seed."""
+    drawn = []
     for number, example in enumerate(cls.examples()):
         strategy = cls(cls.Options.model_validate(dict(example.options)))
-        for k in MEMBERS:
-            for n in ROWS:
-                rng = np.random.default_rng((seed, number, k, n))
-                text = f"example {number} {dict(example.options)}, {k} members, {n} rows"
-                yield _case(strategy, example, rng, k=k, n=n, text=text)
+        for k, n in product(MEMBERS, ROWS):
+            rng = np.random.default_rng((seed, number, k, n))
+            text = f"example {number} {dict(example.options)}, {k} members, {n} rows"
+            drawn.append(_case(strategy, example, rng, k=k, n=n, text=text))
+    return tuple(drawn)
 
 
 def _case(
@@ -78,7 +80,6 @@ def _case(
 ) -> Case:
     free = int(rng.integers(1, 4))
     weights = rng.choice(_WEIGHTS, k)
-    names = tuple(f"m{i}" for i in range(k))
     values = [
         {
             spec.name: _values(spec, (n, *(free if d < 0 else d for d in spec.shape[1:])), rng)
@@ -86,25 +87,14 @@ def _case(
         }
         for _ in range(k)
     ]
-    everywhere = np.ones((k, n), np.bool_)
-    full = State(
-        n=n,
-        seats=names,
-        weights=weights,
-        asked=everywhere,
-        answered=everywhere,
-        failed=~everywhere,
-        eligible=np.ones(k, np.bool_),
-        outputs=values,
-        labels={spec.name: spec.labels for spec in example.outputs if spec.labels},
-        time_left_s=1.0,
-    )
+    labels = {spec.name: spec.labels for spec in example.outputs if spec.labels}
+    full = batch(*values, weights=weights, labels=labels)
     seats = tuple(
         SeatSpec(name=name, weight=float(weight), outputs={spec.name: spec for spec in example.outputs})
-        for name, weight in zip(names, weights, strict=True)
+        for name, weight in zip(full.seats, weights, strict=True)
     )
     state = _frozen(_without(full, _missing(k, n, rng)))
-    return Case(strategy=strategy, seats=seats, full=_frozen(full), state=state, rng=rng, text=text)
+    return Case(strategy=strategy, seats=seats, full=full, state=state, text=text)
 
 
 def _values(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -160,6 +150,47 @@ def _frozen(state: State) -> State:
         for array in outputs.values():
             array.flags.writeable = False
     return state
+
+
+def batch(
+    *answers: Mapping[str, Any],
+    weights: Sequence[float] | None = None,
+    missing: Sequence[tuple[int, int]] = (),
+    labels: Mapping[str, Sequence[str]] | None = None,
+) -> State:
+    """Return a batch by hand, for examples with known numbers.
+
+    Args:
+        answers: What each seat answers: arrays, or what becomes one, by output name.
+        weights: The seats' weights; all 1 if left out.
+        missing: Pairs (seat, row) that were not answered. The numbers there are hidden from the merge.
+        labels: Class names by output.
+
+    Example:
+        >>> from gateway.strategies.means import Mean
+        >>> state = batch({"y": [1.0, 2.0]}, {"y": [3.0, 9.0]}, missing=[(1, 1)])
+        >>> Mean().combine(state, np.array([True, True]))
+        {'y': array([2., 2.])}
+    """
+    outputs = [{name: np.asarray(array) for name, array in answer.items()} for answer in answers]
+    k, n = len(answers), len(next(iter(outputs[0].values())))
+    gone = np.zeros((k, n), np.bool_)
+    for seat, row in missing:
+        gone[seat, row] = True
+    everywhere = np.ones((k, n), np.bool_)
+    full = State(
+        n=n,
+        seats=tuple(f"m{i}" for i in range(k)),
+        weights=np.ones(k) if weights is None else np.array(weights, np.float64),
+        asked=everywhere,
+        answered=everywhere,
+        failed=~everywhere,
+        eligible=np.ones(k, np.bool_),
+        outputs=outputs,
+        labels={name: tuple(classes) for name, classes in (labels or {}).items()},
+        time_left_s=1.0,
+    )
+    return _frozen(_without(full, gone))
 
 
 def only_seats(state: State, seats: Sequence[int]) -> State:

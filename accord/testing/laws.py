@@ -18,6 +18,8 @@ from protos.tensor import datatype_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.random import Generator
+
     from gateway.strategies.base import Array, Mask, State, Strategy, Traits
 
 __all__ = ["LAWS", "Law", "LawBroken", "check_law", "check_strategy", "shown_laws"]
@@ -66,9 +68,9 @@ def check_law(cls: type[Strategy], law: str, *, seed: int = 0) -> None:
     """
     chosen = _named(law)
     expected = chosen.expected(cls.traits)
-    for case in cases(cls, seed):
+    for number, case in enumerate(cases(cls, seed)):  # type: ignore[arg-type] # mypy reads the class as an instance
         try:
-            breach = chosen.breach(case)
+            breach = chosen.breach(case, np.random.default_rng((seed, number)))
         except Exception as error:
             raise LawBroken(law, cls.kind, f"{case.text}: raised {error!r}") from error
         if breach and expected:
@@ -81,9 +83,9 @@ def check_law(cls: type[Strategy], law: str, *, seed: int = 0) -> None:
         )
 
 
-def _declared(case: Case) -> str:
+def _declared(case: Case, rng: Generator) -> str:
     specs = {spec.name: spec for spec in case.strategy.outputs(case.seats)}
-    rows = case.rng.random(case.state.n) < 0.5
+    rows = rng.random(case.state.n) < 0.5
     merged = case.merged(case.state, rows)
     if extra := sorted(set(merged) - set(specs)):
         return f"merged {extra}, which outputs() does not declare"
@@ -97,12 +99,12 @@ def _declared(case: Case) -> str:
     return "" if full.keys() == specs.keys() else f"merged {sorted(full)}, declared {sorted(specs)}"
 
 
-def _complete(case: Case) -> str:
+def _complete(case: Case, _: Generator) -> str:
     gone = case.merged(case.full).keys() - case.merged(case.state).keys()
     return f"without some members {sorted(gone)} are absent" if gone else ""
 
 
-def _reads(case: Case) -> str:
+def _reads(case: Case, _: Generator) -> str:
     needed = [
         {name: array for name, array in outputs.items() if name in case.strategy.reads(seat)}
         for seat, outputs in zip(case.seats, case.state.outputs, strict=True)
@@ -110,7 +112,7 @@ def _reads(case: Case) -> str:
     return case.difference(case.merged(replace(case.state, outputs=needed)), case.merged(case.state))
 
 
-def _untouched(case: Case) -> str:
+def _untouched(case: Case, _: Generator) -> str:
     writable = [{name: array.copy() for name, array in outputs.items()} for outputs in case.full.outputs]
     weights = case.full.weights.copy()
     state = replace(case.full, outputs=writable, weights=weights)
@@ -125,7 +127,7 @@ def _untouched(case: Case) -> str:
     return ""
 
 
-def _rows_alone(case: Case) -> str:
+def _rows_alone(case: Case, _: Generator) -> str:
     batch = case.merged(case.state)
     for i in range(case.state.n):
         row = np.arange(case.state.n) == i
@@ -135,8 +137,8 @@ def _rows_alone(case: Case) -> str:
     return ""
 
 
-def _rows_subset(case: Case) -> str:
-    rows = case.rng.random(case.state.n) < 0.5
+def _rows_subset(case: Case, rng: Generator) -> str:
+    rows = rng.random(case.state.n) < 0.5
     some, every = case.merged(case.state, rows), case.merged(case.state)
     return _within(some, {name: array[rows] for name, array in every.items()}, case)
 
@@ -148,7 +150,7 @@ def _within(part: Mapping[str, Array], batch: Mapping[str, Array], case: Case) -
     return case.difference(part, batch)
 
 
-def _absence(case: Case) -> str:
+def _absence(case: Case, _: Generator) -> str:
     for i in range(case.state.n):
         row = only_rows(case.state, np.arange(case.state.n) == i)
         present = only_seats(row, np.flatnonzero(row.answered[:, 0]).tolist())
@@ -157,9 +159,9 @@ def _absence(case: Case) -> str:
     return ""
 
 
-def _settled(case: Case) -> str:
-    asked = case.rng.random(case.state.asked.shape) < 0.8
-    in_by_then = asked & (case.rng.random(asked.shape) < 0.5)
+def _settled(case: Case, rng: Generator) -> str:
+    asked = rng.random(case.state.asked.shape) < 0.8
+    in_by_then = asked & (rng.random(asked.shape) < 0.5)
     later = _seen(case.state, asked, asked)
     sooner, after = (
         case.strategy.settled(_seen(later, asked, in_by_then)).done,
@@ -178,13 +180,13 @@ def _seen(state: State, asked: Mask, come: Mask) -> State:
     return replace(state, asked=asked, answered=state.answered & come, failed=state.failed & come)
 
 
-def _plan(case: Case) -> str:
+def _plan(case: Case, rng: Generator) -> str:
     state, shape = case.state, case.state.asked.shape
     nothing = np.zeros(shape, np.bool_)
     if state.n and not case.strategy.plan(_seen(state, nothing, nothing)):
         return "nobody is asked at first"
-    asked = case.rng.random(shape) < 0.5
-    eligible = case.rng.random(len(case.seats)) < 0.7
+    asked = rng.random(shape) < 0.5
+    eligible = rng.random(len(case.seats)) < 0.7
     asks = case.strategy.plan(replace(_seen(state, asked, asked), eligible=eligible))
     for ask in asks:
         if ask.rows.shape != (state.n,) or ask.rows.dtype != np.bool_ or not ask.rows.any():
@@ -196,7 +198,7 @@ def _plan(case: Case) -> str:
     return "" if len({ask.seat for ask in asks}) == len(asks) else "a seat is asked twice in one wave"
 
 
-def _shares(case: Case) -> str:
+def _shares(case: Case, _: Generator) -> str:
     shares = case.strategy.shares(case.state, case.rows)
     if shares.shape != case.state.answered.shape or shares.dtype != np.float64:
         return f"shares are {shares.dtype} {shares.shape}, not float64 [k, rows]"
@@ -210,9 +212,9 @@ def _shares(case: Case) -> str:
     return ""
 
 
-def _ties(case: Case) -> str:
+def _ties(case: Case, rng: Generator) -> str:
     voters = len(case.seats)
-    tie = saying(case, case.rng.permutation(voters).tolist())
+    tie = saying(case, rng.permutation(voters).tolist())
     lowest = saying(case, [0] * voters)
     if tie is None or lowest is None:
         return ""
@@ -229,12 +231,12 @@ def _read(case: Case) -> dict[str, Array]:
     return {name: array for name, array in case.full.outputs[0].items() if name in names}
 
 
-def _symmetric(case: Case) -> str:
-    order = case.rng.permutation(len(case.seats)).tolist()
+def _symmetric(case: Case, rng: Generator) -> str:
+    order = rng.permutation(len(case.seats)).tolist()
     return case.difference(case.merged(only_seats(case.state, order)), case.merged(case.state))
 
 
-def _idempotent(case: Case) -> str:
+def _idempotent(case: Case, _: Generator) -> str:
     said = _read(case)
     alike = replace(case.state, outputs=[case.full.outputs[0]] * len(case.seats))
     merged, alone = case.merged(alike), case.merged(only_seats(case.full, [0]))
@@ -244,21 +246,21 @@ def _idempotent(case: Case) -> str:
     return difference(same, {name: said[name] for name in same}, exact=True)
 
 
-def _weights_ignored(case: Case) -> str:
-    other = replace(case.state, weights=case.rng.permutation([0.25, 1.0, 4.0, 9.0, 30.0])[: len(case.seats)])
+def _weights_ignored(case: Case, rng: Generator) -> str:
+    other = replace(case.state, weights=rng.permutation([0.25, 1.0, 4.0, 9.0, 30.0])[: len(case.seats)])
     return case.difference(case.merged(other), case.merged(case.state))
 
 
-def _weights_scale(case: Case) -> str:
+def _weights_scale(case: Case, rng: Generator) -> str:
     merged = case.merged(case.state)
     # A factor that rounds moves weights by more than FP64 may show; a power of two does not round.
     double = any(array.dtype == np.float64 for array in merged.values())
-    factor = 2.0 ** int(case.rng.integers(-9, 9)) * (1.0 if double else 3.7)
+    factor = 2.0 ** int(rng.integers(-9, 9)) * (1.0 if double else 3.7)
     return _compared(case, replace(case.state, weights=case.state.weights * factor), case.state, case.rows)
 
 
-def _weight_zero(case: Case) -> str:
-    gone = np.arange(len(case.seats)) == case.rng.integers(len(case.seats))
+def _weight_zero(case: Case, rng: Generator) -> str:
+    gone = np.arange(len(case.seats)) == rng.integers(len(case.seats))
     answered = case.state.answered & ~gone[:, None]
     missing = replace(case.state, answered=answered, failed=~answered)
     weightless = replace(case.state, weights=np.where(gone, 0.0, case.state.weights))
@@ -278,7 +280,7 @@ def _compared(case: Case, a: State, b: State, rows: Mask) -> str:
     return "" if agreed is None or also is None or np.allclose(agreed, also) else "the agreement differs"
 
 
-def _keeps_shape(case: Case) -> str:
+def _keeps_shape(case: Case, _: Generator) -> str:
     said, merged = _read(case), case.merged(case.full)
     for name in sorted(merged.keys() & said.keys()):
         have, want = merged[name], said[name]
@@ -287,8 +289,8 @@ def _keeps_shape(case: Case) -> str:
     return ""
 
 
-def _arrival_ignored(case: Case) -> str:
-    come = case.rng.random(case.state.asked.shape) < 0.6
+def _arrival_ignored(case: Case, rng: Generator) -> str:
+    come = rng.random(case.state.asked.shape) < 0.6
     early = _seen(case.state, case.state.asked, come)
     done = case.strategy.settled(early).done & early.answered.any(axis=0)
     if not done.any():
@@ -303,14 +305,14 @@ class Law:
     Args:
         name: Its name.
         statement: What holds.
-        breach: Says how it is broken in a case; empty if it holds.
+        breach: Says how it is broken in a case, drawing what else it needs; empty if it holds.
         expected: From the traits, whether it must hold (True), must be seen broken (False) or says nothing
             (None).
     """
 
     name: str
     statement: str
-    breach: Callable[[Case], str]
+    breach: Callable[[Case, Generator], str]
     expected: Callable[[Traits], bool | None] = lambda _: True
 
 

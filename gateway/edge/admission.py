@@ -64,7 +64,7 @@ class Admission:
 
         Args:
             now: Monotonic time, in seconds.
-            until: The call's deadline.
+            until: When waiting for members would have to end.
 
         Raises:
             AccordError: SHUTTING_DOWN, OVERLOADED or DEADLINE_AT_ADMISSION.
@@ -76,7 +76,9 @@ class Admission:
                 Reason.OVERLOADED, f"{self.in_flight} calls are in flight, which is the limit; retry later"
             )
         if until <= now:
-            raise AccordError(Reason.DEADLINE_AT_ADMISSION, "the deadline had passed when the call arrived")
+            raise AccordError(
+                Reason.DEADLINE_AT_ADMISSION, "the deadline leaves no time to work; give the call more"
+            )
         self.in_flight += 1
         try:
             yield

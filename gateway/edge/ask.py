@@ -97,14 +97,10 @@ class Asker:
             query.inputs, plan.inputs, model=plan.name, batches=plan.batches, max_rows=plan.max_rows
         )
         oip.check_wanted(query.wanted, (spec.name for spec in plan.outputs), model=plan.name)
-        with self.admission.admit(context.arrived, until):
+        rider = Rider(id=query.id, rows=slice(0, rows), arrived=context.arrived, deadline=until)
+        with self.admission.admit(context.arrived, rider.closes_at):
             reply = await self._coalescer.ask(
-                plan,
-                query.inputs,
-                n=rows,
-                wanted=query.wanted,
-                rider=Rider(id=query.id, rows=slice(0, rows), arrived=context.arrived, deadline=until),
-                keep_members=query.keep_members,
+                plan, query.inputs, n=rows, wanted=query.wanted, rider=rider, keep_members=query.keep_members
             )
         self._metrics.report(plan.name, reply.report)
         if reply.error is not None:

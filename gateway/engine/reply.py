@@ -12,7 +12,7 @@ from gateway.engine.plan import Merge
 from gateway.engine.verdict import to_error, worst
 from gateway.values import Reply, Report, SeatReport
 from protos.errors import Cause, Outcome
-from protos.tensor import Tensor
+from protos.tensor import DTYPES, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,8 +63,8 @@ def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
     rows = _rows_of(answered, n)
     try:
         state = root.state(closing.now)
-        merged = strategy.combine(state, rows)
-        agreement = strategy.agreement(state, rows, merged)
+        merged = strategy.combine(state, rows) if rows.any() else _nothing(closing.plan)
+        agreement = strategy.agreement(state, rows, merged) if rows.any() else None
     except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
         _log.exception("strategy %s of %s failed", strategy.kind, closing.plan.name)
         yield from (_error(closing, rider, Cause.COMBINE_FAILED) for rider in answered)
@@ -103,6 +103,14 @@ def _answers(
         outputs={name: _tensor(outputs[name], closing.plan) for name in wanted},
         report=_report(closing, rows, agreement),
     )
+
+
+def _nothing(plan: Plan) -> dict[str, Array]:
+    """Return the answer to no rows at all: nobody was asked, and every output has no rows either."""
+    return {
+        spec.name: np.empty([0, *(max(length, 0) for length in spec.shape[1:])], DTYPES[spec.datatype])
+        for spec in plan.merge.outputs
+    }
 
 
 def _tensor(array: Array, plan: Plan) -> Tensor:

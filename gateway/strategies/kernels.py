@@ -9,6 +9,7 @@ summation, decides the last bit.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["average", "fold", "gather", "names_answered", "over", "pick", "weighted_mean", "wide"]
+__all__ = ["average", "fold", "gather", "names_answered", "over", "pick", "weighted_mean", "wide", "within"]
 
 
 def pick(array: Array, rows: Mask) -> Array:
@@ -88,13 +89,12 @@ def fold(
         [3, 5]
     """
     counts = weights > 0
+    if counts.all():
+        return reduce(step, values)
     result, seen = values[0], counts[0]
     for value, here in zip(values[1:], counts[1:], strict=True):
-        if seen.all() and here.all():
-            result = step(result, value)
-        else:
-            only_new, both = over(here & ~seen, value), over(here & seen, value)
-            result = np.where(both, step(result, value), np.where(only_new, value, result))
+        only_new, both = over(here & ~seen, value), over(here & seen, value)
+        result = np.where(both, step(result, value), np.where(only_new, value, result))
         seen = seen | here
     return result
 

@@ -105,6 +105,10 @@ def shared_spec(
     known = [{size for size in axis if size != -1} for axis in zip(*(s.shape for s in specs), strict=True)]
     shape = tuple(next(iter(sizes)) if len(sizes) == 1 else -1 for sizes in known)
     labels = next((spec.labels for spec in specs if spec.labels), ())
+    if labels and specs[0].datatype in FLOATS and shape[-1] not in (-1, len(labels)):
+        raise StrategyError(
+            f"output {name!r} has {shape[-1]} classes, but {len(labels)} labels; list one label per class"
+        )
     return TensorSpec(name, specs[0].datatype, shape, labels)
 
 
