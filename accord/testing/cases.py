@@ -154,16 +154,16 @@ def _frozen(state: State) -> State:
 
 def batch(
     *answers: Mapping[str, Any],
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Array | None = None,
     missing: Sequence[tuple[int, int]] = (),
     labels: Mapping[str, Sequence[str]] | None = None,
 ) -> State:
     """Return a batch by hand, for examples with known numbers.
 
     Args:
-        answers: What each seat answers: arrays, or what becomes one, by output name.
+        answers: What each seat answers: arrays by output name, or nested lists of numbers or bytes.
         weights: The seats' weights; all 1 if left out.
-        missing: Pairs (seat, row) that were not answered. The numbers there are hidden from the merge.
+        missing: Pairs (seat, row) that were not answered; what stands there is hidden from the merge.
         labels: Class names by output.
 
     Example:
@@ -172,7 +172,7 @@ def batch(
         >>> Mean().combine(state, np.array([True, True]))
         {'y': array([2., 2.])}
     """
-    outputs = [{name: np.asarray(array) for name, array in answer.items()} for answer in answers]
+    outputs = [{name: _array(values) for name, values in answer.items()} for answer in answers]
     k, n = len(answers), len(next(iter(outputs[0].values())))
     gone = np.zeros((k, n), np.bool_)
     for seat, row in missing:
@@ -191,6 +191,11 @@ def batch(
         time_left_s=1.0,
     )
     return _frozen(_without(full, gone))
+
+
+def _array(values: Any) -> Array:
+    array = np.asarray(values)
+    return array.astype(object) if array.dtype.kind == "S" else array
 
 
 def only_seats(state: State, seats: Sequence[int]) -> State:

@@ -1,7 +1,7 @@
 """Five learners on handwritten digits: 1,797 images of 8x8 pixels, bundled with scikit-learn.
 
-Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
-1998 (the test part of it); CC BY 4.0.
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (its test part), UCI Machine
+Learning Repository, 1998; CC BY 4.0.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parity", "check_parity", "onnx_input", "session", "to_onnx"]
 
-#: ONNX 1.13 and its machine-learning operators: understood by every runtime that Triton has shipped since 2023.
+#: ONNX 1.13 and its machine-learning operators: every runtime that Triton ships since 2023 understands them.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 #: The largest share of rows whose label may differ, for near-ties that rounding decides. In practice: none.
@@ -127,7 +127,7 @@ def check_parity(name: str, model: bytes, pipeline: Pipeline, source: TensorSpec
         rows: Rows as the pipeline takes them.
 
     Raises:
-        ExampleError: If too many labels differ, if a probability or score is too far off, or if a row's answer
+        ExampleError: If too many labels differ, a probability or score is too far off, or a row's answer
             depends on its neighbours.
     """
     run, fed = session(model), onnx_input(rows, source)
@@ -144,9 +144,10 @@ def check_parity(name: str, model: bytes, pipeline: Pipeline, source: TensorSpec
             differ = max(differ, int((have.argmax(1) != want.argmax(1)).sum()))
         near = np.isclose(have, want, rtol=PROBABILITY_RTOL, atol=PROBABILITY_ATOL)
         if not near.all():
+            rows_off = int((~near).reshape(len(fed), -1).any(axis=1).sum())
             raise ExampleError(
-                f"{name}: the exported model's {output} differ from the trained one's in "
-                f"{int((~near).reshape(len(fed), -1).any(axis=1).sum())} of {len(fed)} rows, by up to {farthest:.2g}"
+                f"{name}: the exported model's {output} differ from the trained one's in {rows_off} of {len(fed)} "
+                f"rows, by up to {farthest:.2g}"
             )
     if differ > MAX_LABELS_DIFFER * len(fed):
         raise ExampleError(

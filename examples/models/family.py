@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from examples.models.export import check_parity, to_onnx
@@ -69,14 +69,10 @@ def make(family: Family, recipe: Recipe) -> Export:
         "data": family.data.card,
         "features": repr(recipe.features),
         "learner": repr(recipe.learner),
-        "chosen": fitted.parameters,
-        "validation": {fitted.metric: fitted.score},
-        "tried": [{"parameters": parameters, fitted.metric: score} for parameters, score in fitted.tried],
-        "parity": {
-            "rows": parity.rows,
-            "labels_differ": parity.labels_differ,
-            "max_difference": parity.max_difference,
-        },
+        "chosen": fitted.chosen.parameters,
+        "validation": fitted.chosen.measures,
+        "tried": [{"parameters": trial.parameters, **trial.measures} for trial in fitted.tried],
+        "parity": asdict(parity),
     }
     return Export(
         name=recipe.name,

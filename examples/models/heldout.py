@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -35,7 +36,7 @@ def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
         ['né', '', 'x']
     """
     raw, offsets = arrays[f"{name}_utf8"].tobytes(), arrays[f"{name}_offsets"].tolist()
-    return [raw[start:stop].decode() for start, stop in zip(offsets, offsets[1:], strict=False)]
+    return [raw[start:stop].decode() for start, stop in pairwise(offsets)]
 
 
 def save(path: Path, stamp: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -44,7 +45,7 @@ def save(path: Path, stamp: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".npz", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, stamp=np.array(stamp), **arrays)
+            np.savez_compressed(file, allow_pickle=False, stamp=np.array(stamp), **arrays)
         Path(scratch).replace(path)
     finally:
         Path(scratch).unlink(missing_ok=True)

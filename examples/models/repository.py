@@ -8,8 +8,6 @@ so that a model is made again exactly when something of that has changed.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass

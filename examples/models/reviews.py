@@ -2,8 +2,8 @@
 
 Tasks:
 
-- ``polarity``: negative, neutral or positive, by the mean rating: below -0.5, between, above 0.5. Ratings are whole
-  numbers, so the thresholds are where the mean rounds to at least one step from "neutral".
+- ``polarity``: negative, neutral or positive: the mean rating is below -0.5, between, or above 0.5. Raters gave
+  whole numbers, so beyond the thresholds the mean rounds to at least one step from neutral.
 - ``intensity``: the mean rating itself, -4 to 4.
 - ``domain``: editorial, movie, product or tweet.
 
@@ -44,7 +44,14 @@ SEED = 2014
 MAX_ROWS = 64
 
 #: Words with an inner apostrophe, runs of ! and ?, and emoticons; plain ASCII, so that Python and RE2 agree.
-TOKEN = r"[a-zA-Z]+(?:'[a-zA-Z]+)?|[!?]+|[:;=][-o']?[)(DPp/]"
+PATTERN = r"[a-zA-Z]+(?:'[a-zA-Z]+)?|[!?]+|[:;=][-o']?[)(DPp/]"
+
+#: Words and pairs of words of at least two sentences. ``max_features`` might keep a pair without its words, and
+#: skl2onnx drops such pairs.
+WORDS = TfidfVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=PATTERN, dtype=np.float32)
+
+#: Letters, 2 to 5 in a row, across the borders of words.
+LETTERS = TfidfVectorizer(analyzer="char", ngram_range=(2, 5), binary=True, min_df=20, dtype=np.float32)
 
 #: What turns or strengthens a rated word, but is itself neutral and hence not in the lexicon.
 MODIFIERS = (
@@ -114,7 +121,7 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
         Recipe(
             name="polarity-words",
             task="polarity",
-            features=_words(TfidfVectorizer),
+            features=WORDS,
             learner=LogisticRegression(max_iter=300),
             grid={"C": [1.0, 2.0, 4.0]},
             outputs=_POLARITY,
@@ -122,9 +129,7 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
         Recipe(
             name="polarity-chars",
             task="polarity",
-            features=TfidfVectorizer(
-                analyzer="char", ngram_range=(2, 5), binary=True, min_df=20, dtype=np.float32
-            ),
+            features=LETTERS,
             learner=SGDClassifier(loss="log_loss", random_state=SEED),
             grid={"alpha": [3e-5, 2e-5, 1e-5]},
             outputs=_POLARITY,
@@ -132,17 +137,16 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
         Recipe(
             name="polarity-bayes",
             task="polarity",
-            features=_words(CountVectorizer),
+            features=WORDS,
             learner=MultinomialNB(),
-            grid={"alpha": [1.0, 0.5, 0.3]},
+            grid={"alpha": [0.5, 0.2, 0.1]},
             outputs=_POLARITY,
-            refine=_centre,
         ),
         Recipe(
             name="polarity-lexicon",
             task="polarity",
             features=CountVectorizer(
-                vocabulary=_vocabulary(lexicon), token_pattern=TOKEN, binary=True, dtype=np.float32
+                vocabulary=_vocabulary(lexicon), token_pattern=PATTERN, binary=True, dtype=np.float32
             ),
             learner=MLPClassifier((32,), early_stopping=True, random_state=SEED),
             grid={"learning_rate_init": [0.001, 0.003]},
@@ -151,7 +155,7 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
         Recipe(
             name="intensity",
             task="intensity",
-            features=_words(TfidfVectorizer),
+            features=WORDS,
             learner=Ridge(solver="sparse_cg"),
             grid={"alpha": [2.0, 1.0, 0.5]},
             outputs=_SCORE,
@@ -159,7 +163,7 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
         Recipe(
             name="domain",
             task="domain",
-            features=_words(TfidfVectorizer),
+            features=WORDS,
             learner=LogisticRegression(max_iter=300),
             grid={"C": [3.0, 10.0]},
             outputs=_DOMAIN,
@@ -167,23 +171,7 @@ def _recipes(lexicon: tuple[str, ...]) -> tuple[Recipe, ...]:
     )
 
 
-def _words(vectorizer: Any) -> Any:
-    """Words and pairs of words that occur in at least two sentences.
-
-    A pair then never lacks its words in the vocabulary, as it might with ``max_features``: skl2onnx would drop it.
-    """
-    return vectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=TOKEN, dtype=np.float32)
-
-
 def _vocabulary(lexicon: tuple[str, ...]) -> list[str]:
     return sorted(
-        {word for word in lexicon if word == word.lower() and re.fullmatch(TOKEN, word)} | {*MODIFIERS}
+        {word for word in lexicon if word == word.lower() and re.fullmatch(PATTERN, word)} | {*MODIFIERS}
     )
-
-
-def _centre(bayes: MultinomialNB) -> None:
-    """Take from each feature its mean log probability over the classes, which no posterior depends on.
-
-    Sums of some sixty log probabilities of -10 lose the digits in float32 that tell the classes apart.
-    """
-    bayes.feature_log_prob_ -= bayes.feature_log_prob_.mean(axis=0)

