@@ -105,21 +105,25 @@ class Service:
         Raises:
             AccordError: Any reason that is the request's, the queue's or the model's.
         """
-        self._check_model(request.model_name, request.model_version)
-        if self._draining:
-            raise AccordError(Reason.SHUTTING_DOWN, "the worker is shutting down; retry", metadata=self._meta)
-        deadline = self._deadline(request, context)
-        tensors = oip.read_inputs(request)
-        spec = self._spec
-        oip.check_inputs(tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows)
-        wanted = self._wanted(request)
         try:
-            ran = await self._runner.run(partial(self._compute, tensors, wanted), deadline=deadline)
+            return await self._infer(request, context)
         except AccordError as error:
+            error.metadata.setdefault("model", self._spec.name)
             if error.__cause__ is not None:
-                facts = {"model": spec.name, "request_id": request.id[:128], "reason": error.reason.name}
+                facts = {**error.metadata, "request_id": request.id[:128], "reason": error.reason.name}
                 _log.warning("the model failed a request", exc_info=error.__cause__, extra=facts)
             raise
+
+    async def _infer(self, request: Any, context: CallContext) -> Any:
+        spec = self._spec
+        self._check_model(request.model_name, request.model_version)
+        if self._draining:
+            raise AccordError(Reason.SHUTTING_DOWN, "the worker is shutting down; retry")
+        deadline = self._deadline(request, context)
+        tensors = oip.read_inputs(request)
+        oip.check_inputs(tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows)
+        wanted = self._wanted(request)
+        ran = await self._runner.run(partial(self._compute, tensors, wanted), deadline=deadline)
         response = messages.ModelInferResponse(
             model_name=spec.name, model_version=spec.version, id=request.id
         )
@@ -143,9 +147,7 @@ class Service:
             ends.append(context.arrived + budget_s)
         deadline = min(ends, default=None)
         if deadline is not None and self._clock() >= deadline:
-            raise AccordError(
-                Reason.DEADLINE_AT_ADMISSION, "the deadline had passed on arrival", metadata=self._meta
-            )
+            raise AccordError(Reason.DEADLINE_AT_ADMISSION, "the deadline had passed on arrival")
         return deadline
 
     def _wanted(self, request: Any) -> list[str]:
@@ -156,7 +158,6 @@ class Service:
                     Reason.UNSUPPORTED,
                     f"{refused[0]} is not offered; ask for the output as a tensor",
                     field=f"outputs[{i}].parameters[{refused[0]!r}]",
-                    metadata=self._meta,
                 )
         wanted = [output.name for output in request.outputs]
         oip.check_wanted(wanted, [spec.name for spec in self._spec.outputs], model=self._spec.name)
@@ -174,9 +175,5 @@ class Service:
                 Reason.VERSION_NOT_FOUND,
                 f"no version {version_wanted[:32]!r} of {name!r} here; "
                 f"this worker serves version {self._spec.version}",
-                metadata=self._meta,
+                metadata={"model": name},
             )
-
-    @property
-    def _meta(self) -> dict[str, str]:
-        return {"model": self._spec.name}

@@ -146,8 +146,8 @@ def check_parity(name: str, model: bytes, pipeline: Pipeline, source: TensorSpec
         if not near.all():
             rows_off = int((~near).reshape(len(fed), -1).any(axis=1).sum())
             raise ExampleError(
-                f"{name}: the exported model's {output} differ from the trained one's in {rows_off} of {len(fed)} "
-                f"rows, by up to {farthest:.2g}"
+                f"{name}: the exported model's {output} differ from the trained one's "
+                f"in {rows_off} of {len(fed)} rows, by up to {farthest:.2g}"
             )
     if differ > MAX_LABELS_DIFFER * len(fed):
         raise ExampleError(

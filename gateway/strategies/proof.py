@@ -117,7 +117,7 @@ def check_weights(seats: Sequence[SeatSpec]) -> None:
     for seat in seats:
         if not (isfinite(seat.weight) and seat.weight >= 0):
             raise StrategyError(f"member {seat.name!r} has weight {seat.weight}; a weight is a number >= 0")
-    if not any(seat.weight for seat in seats):
+    if seats and not any(seat.weight for seat in seats):
         raise StrategyError("every member has weight 0; give at least one a weight above it")
 
 

@@ -24,6 +24,7 @@ from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
     from workers.model.config import Config
 
 __all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "models"]

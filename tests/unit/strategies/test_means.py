@@ -12,6 +12,7 @@ from accord.testing import batch
 from gateway.strategies.registry import build
 
 if TYPE_CHECKING:
+    from accord.strategy import Array
     from tests.unit.strategies.conftest import Merge, Prove, Seat
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
@@ -80,10 +81,9 @@ def test_classes_that_members_veto_together_stay_zero(merge: Merge) -> None:
 @pytest.mark.parametrize("kind", ["mean", "weighted_mean", "geometric_mean"])
 def test_unanimous_members_come_back_bit_for_bit(merge: Merge, kind: str, dtype: type) -> None:
     """Seven members with awkward weights that say the same, also at the ends of the range."""
-    info = ml_dtypes.finfo(dtype)
-    said = np.array([0.1, 1 / 3, float(info.max), float(info.smallest_normal), 0.0], np.longdouble).astype(
-        dtype
-    )
+    infinity, zero = np.array([np.inf, 0], dtype)
+    largest, smallest = np.nextafter(infinity, zero), np.nextafter(zero, infinity)
+    said: Array = np.array([0.1, 1 / 3, largest, smallest, 0.0], dtype)
     state = batch(*({"y": said} for _ in range(7)), weights=[0.1, 0.2, 0.3, 1, 3.7, 1e-9, 1e9])
     assert merge(kind, state)["y"].tobytes() == said.tobytes()
 
@@ -92,7 +92,7 @@ def test_unanimous_members_come_back_bit_for_bit(merge: Merge, kind: str, dtype:
 def test_the_weighted_mean_is_the_exact_one_rounded_once(merge: Merge, dtype: type) -> None:
     """Against rational arithmetic: within one unit in the last place of the dtype, for every element."""
     rng = np.random.default_rng(5)
-    values = rng.random((5, 200)).astype(dtype)
+    values: Array = rng.random((5, 200)).astype(dtype)
     weights = rng.random(5)
     got = merge("weighted_mean", batch(*({"y": row} for row in values), weights=weights))["y"]
     total = sum(Fraction(float(w)) for w in weights)

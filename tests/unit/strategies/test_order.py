@@ -10,6 +10,7 @@ from accord.strategy import StrategyError, TensorSpec
 from accord.testing import batch
 
 if TYPE_CHECKING:
+    from accord.strategy import Array
     from tests.unit.strategies.conftest import Merge, Prove, Seat
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
@@ -25,8 +26,8 @@ def test_the_median_is_the_middle_or_the_mean_of_the_middle_two(merge: Merge) ->
 @pytest.mark.parametrize("k", [1, 2, 5, 6])
 def test_the_median_agrees_with_numpy(merge: Merge, dtype: type, k: int) -> None:
     """For any number of members and any precision, on values that FP64 adds exactly."""
-    values = np.random.default_rng(k).random((k, 7, 3)).astype(dtype)
-    want = np.median(values.astype(np.float64), axis=0).astype(dtype)
+    values: Array = np.random.default_rng(k).random((k, 7, 3)).astype(dtype)
+    want: Array = np.median(values.astype(np.float64), axis=0).astype(dtype)
     assert merge("median", batch(*({"y": v} for v in values)))["y"].tobytes() == want.tobytes()
 
 
@@ -37,7 +38,7 @@ def test_an_odd_median_is_a_members_own_value(merge: Merge) -> None:
 
 
 def test_the_trimmed_mean_of_scipys_example(merge: Merge) -> None:
-    """``scipy.stats.trim_mean``: of 0..19 a tenth at each end leaves 9.5; of five rows, a quarter leaves three."""
+    """``scipy.stats.trim_mean``: of 0..19 a tenth at each end leaves 9.5; of 5 rows, a quarter leaves 3."""
     state = batch(*({"y": [float(i)]} for i in range(20)))
     assert merge("trimmed_mean", state, trim=0.1)["y"].tolist() == [9.5]
     table = np.arange(20.0).reshape(5, 1, 4)
@@ -80,7 +81,8 @@ def test_maximum_and_minimum_keep_the_datatype(merge: Merge) -> None:
     big = np.array([2**64 - 1], np.uint64)
     state = batch({"y": big, "b": [True]}, {"y": big - np.uint64(1), "b": [False]})
     top, bottom = merge("max", state), merge("min", state)
-    assert (top["y"].tolist(), top["y"].dtype, top["b"].tolist()) == ([2**64 - 1], np.uint64, [True])
+    assert top["y"].dtype == np.uint64
+    assert (top["y"].tolist(), top["b"].tolist()) == ([2**64 - 1], [True])
     assert (bottom["y"].tolist(), bottom["b"].tolist()) == ([2**64 - 2], [False])
 
 

@@ -66,7 +66,7 @@ def test_labels_must_be_equal_where_both_know_them(seat: Seat) -> None:
     ab, ba = (TensorSpec("y", "FP32", (-1, 2), labels) for labels in (("a", "b"), ("b", "a")))
     none = TensorSpec("y", "FP32", (-1, 2))
     assert shared_spec([seat("a", none), seat("b", ab)], "y", ALL) == ab
-    with pytest.raises(StrategyError, match="has the classes .* at member 'b' but .* at member 'c'"):
+    with pytest.raises(StrategyError, match=r"has the classes .* at member 'b' but .* at member 'c'"):
         shared_spec([seat("a", none), seat("b", ab), seat("c", ba)], "y", ALL)
 
 

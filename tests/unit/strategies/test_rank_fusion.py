@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_reciprocal_ranks_by_hand(merge: Merge) -> None:
-    """k = 1. Rankings 4 3 2 1 and 3 2 1 5: 3 gets 1/3 + 1/2, 2 gets 1/4 + 1/3, 4 gets 1/2, 1 gets 1/5 + 1/4."""
+    """With k = 1, rankings 4 3 2 1 and 3 2 1 5 give 3: 1/3 + 1/2, 2: 1/4 + 1/3, 4: 1/2, 1: 1/5 + 1/4."""
     state = batch({"ids": [[4, 3, 2, 1]]}, {"ids": [[3, 2, 1, 5]]})
     merged = merge("rank_fusion", state, k=1, top=5)
     assert merged["ids"].tolist() == [[3, 2, 4, 1, 5]]

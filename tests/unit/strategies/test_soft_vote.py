@@ -17,7 +17,7 @@ GUIDE = [[0.2, 0.5, 0.3]], [[0.6, 0.3, 0.1]], [[0.3, 0.4, 0.3]]
 
 
 def test_the_example_of_scikit_learns_guide(merge: Merge) -> None:
-    """ "Weighted average probabilities": weights 1 give .37 .4 .23, so class 2 of three wins."""
+    """Its "weighted average probabilities": weights 1 give .37 .4 .23, so class 2 of three wins."""
     merged = merge("soft_vote", batch(*({"p": p} for p in GUIDE)))
     assert merged["p"][0] == pytest.approx([0.37, 0.4, 0.23], abs=0.005)
     assert merged["label"].tolist() == [1]

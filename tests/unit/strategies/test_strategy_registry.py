@@ -68,7 +68,7 @@ def test_a_foreign_strategy_installs_by_entry_point_and_passes_the_laws(install:
     offer(install, "midrange = midrange_pkg:Midrange")
     assert "midrange" in kinds()
     check_strategy(load("midrange"))
-    assert build("midrange", {"output": "y"}).options.output == "y"
+    assert build("midrange", {"output": "y"}).kind == "midrange"
 
 
 def test_an_unknown_kind_lists_the_known_ones_and_the_closest() -> None:

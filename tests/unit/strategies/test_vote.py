@@ -63,7 +63,7 @@ def test_scores_vote_by_their_argmax(merge: Merge, prove: Prove, seat: Seat) -> 
 
 
 def test_words_tie_in_label_order_or_else_in_byte_order(merge: Merge) -> None:
-    """ "zebra" comes first where the labels say so; a word that is no label comes after all that are."""
+    """Where the labels say so, "zebra" comes first; a word that is no label comes after all that are."""
     answers = {"y": [b"zebra", b"zebra"]}, {"y": [b"ant", b"aardvark"]}
     assert merge("vote", batch(*answers))["label"].tolist() == [b"ant", b"aardvark"]
     named = batch(*answers, labels={"y": ["zebra", "ant"]})
@@ -74,7 +74,8 @@ def test_labels_may_stand_in_a_column(merge: Merge, prove: Prove, seat: Seat) ->
     """[-1, 1] votes like [-1] and yields [-1] of its own datatype."""
     state = batch({"y": np.array([[3], [4]], np.uint8)}, {"y": np.array([[3], [5]], np.uint8)})
     merged = merge("vote", state)["label"]
-    assert (merged.tolist(), merged.dtype) == ([3, 4], np.uint8)
+    assert merged.dtype == np.uint8
+    assert merged.tolist() == [3, 4]
     spec = TensorSpec("y", "UINT8", (-1, 1))
     assert prove("vote", seat("a", spec)) == (TensorSpec("label", "UINT8", (-1,)),)
 

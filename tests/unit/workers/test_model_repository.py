@@ -52,7 +52,9 @@ def test_a_version_policy_limits_what_is_served(tmp_path: Path, policy: str, ser
         write_model(tmp_path, "m", ONNX, version=version, config=policy)
     assert find(tmp_path, "m").version == served
     for version in ("2", "9", "10"):
-        allowed = "all" in policy or version in {"specific": "2 9", "latest": "9 10"}[policy.split()[2]].split()
+        allowed = (
+            "all" in policy or version in {"specific": "2 9", "latest": "9 10"}[policy.split()[2]].split()
+        )
         if allowed:
             assert find(tmp_path, "m", version).version == version
         else:
@@ -112,7 +114,10 @@ CONFIG_MISTAKES = {
     "negative rows": ("max_batch_size: -1", "may not be negative"),
     "state": ("sequence_batching { }", "sequence_batching is not offered"),
     "ensemble": ("ensemble_scheduling { }", "ensemble_scheduling is not offered"),
-    "custom operators": ('model_operations { op_library_filename: "x.so" }', "model_operations is not offered"),
+    "custom operators": (
+        'model_operations { op_library_filename: "x.so" }',
+        "model_operations is not offered",
+    ),
     "decoupled": ("model_transaction_policy { decoupled: true }", "decoupled"),
     "nameless": ("input [ { dims: [1] } ]", "an input has no name"),
     "twice": ('output [ { name: "y" }, { name: "y" } ]', "listed twice"),

@@ -90,7 +90,14 @@ def test_affinity_bounds_a_generous_quota(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "cpus", "threads"),
-    [("auto", 4.0, 4), ("auto", 3.9, 3), ("auto", 0.2, 1), ("auto/3", 8.0, 2), ("auto/9", 4.0, 1), ("5", 2.0, 5)],
+    [
+        ("auto", 4.0, 4),
+        ("auto", 3.9, 3),
+        ("auto", 0.2, 1),
+        ("auto/3", 8.0, 2),
+        ("auto/9", 4.0, 1),
+        ("5", 2.0, 5),
+    ],
 )
 def test_threads_follow_the_option(option: str, cpus: float, threads: int) -> None:
     """``auto`` divides what there is, never below one; a number is taken as it is."""

@@ -1,0 +1,1 @@
+"""Load tests with ghz: real requests against a real server, and every call has to succeed."""

@@ -1,0 +1,177 @@
+"""Writes ``docs/errors.md`` and ``docs/config.md`` from the source; with ``--check`` only compares.
+
+Run it as ``make docs``; ``make check`` fails when the pages differ from what the source says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from gateway.config import Config
+from protos.errors import Cause, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+
+ERRORS = """# Errors
+
+Generated from `protos/errors.py` by `make docs`.
+
+Every failed call carries exactly one *reason*. On the wire it is a canonical gRPC status whose
+`grpc-status-details-bin` trailer holds a `google.rpc.Status` with these details:
+
+| detail | when | holds |
+|---|---|---|
+| `google.rpc.ErrorInfo` | always | `reason` (a name of the table below), `domain` = `accord`, `metadata` (`model`, `quorum`, ...) |
+| `google.rpc.BadRequest` | the request is at fault | the field, e.g. `inputs[0].shape` |
+| `google.rpc.RetryInfo` | a retry can help | how long to wait first |
+| `accord.v1.MemberError` | a member failed | seat, model, outcome, cause, reason, attempts; one for each |
+
+An answer that lacks an optional member is no error: it is OK, says `accord_degraded` and names who is missing.
+What gRPC itself refuses (a message above 64 MiB, an unknown method, malformed HTTP/2) carries no reason.
+
+## Reasons
+
+| no. | reason | gRPC status | retry? | meaning | what to do |
+|---|---|---|---|---|---|
+{reasons}
+
+## Causes
+
+What a `MemberError` says of one seat, and the reason it maps to when that seat decides.
+
+| no. | cause | meaning | reason |
+|---|---|---|---|
+{causes}
+
+## Who decides
+
+When too few members are usable: a failed `required` seat decides. Otherwise, if the retryable failures, counted as
+successes, would reach the quorum, the reason is QUORUM_NOT_MET; if not, the worst failure that is not retryable.
+Worst means first in this order: INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION,
+RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL.
+"""
+
+CONFIG = """# Configuration
+
+Generated from `gateway/config/schema.py` by `make docs`. `accord schema` prints the same as JSON Schema for editors.
+
+One YAML file describes a gateway. Unknown keys, double keys, missing models, cycles and members whose outputs cannot
+be merged are refused, each with file, line and path; `accord check FILE` proves it before anything is served.
+Environment variables `ACCORD_SERVER__<KEY>` override keys of `server`, e.g. `ACCORD_SERVER__ADDRESS=0.0.0.0:8001`.
+
+```yaml
+server: {{address: "127.0.0.1:8001", metrics: "127.0.0.1:8002"}}
+models:
+  digits-svm: {{worker: {{repository: models, instances: 2}}}}     # paths are relative to this file
+  digits-forest: {{worker: {{repository: models}}, expose: false}} # a member only
+  topic: {{oip: {{targets: ["10.0.0.7:8001"], model: topic_v2}}}}  # Triton or any OIP server
+ensembles:
+  digits:
+    strategy: {{kind: soft_vote, output: probabilities}}
+    quorum: 2
+    deadline_s: 0.5
+    overrides: [members, quorum]
+    members:
+      - {{model: digits-svm, weight: 2.0}}
+      - {{model: digits-forest, timeout_s: 0.2}}
+  review:
+    strategy: {{kind: tasks}}
+    members: [{{model: topic}}, {{ensemble: digits, name: page}}]
+```
+
+{sections}
+"""
+
+
+def reasons() -> Iterator[str]:
+    """Yield one table row for each reason."""
+    for r in Reason:
+        row = r.value
+        yield f"| {r.number} | `{r.name}` | {row.code.name} | {row.retry.value} | {row.meaning} | {row.remedy} |"
+
+
+def causes() -> Iterator[str]:
+    """Yield one table row for each cause."""
+    for c in Cause:
+        yield f"| {c.number} | `{c.name}` | {c.text} | `{c.reason.name}` |"
+
+
+def sections(model: type[BaseModel], title: str, seen: set[str]) -> Iterator[str]:
+    """Yield one table for a section of the configuration, then those of the sections in it."""
+    seen.add(model.__name__)
+    yield f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | type | default | meaning |\n|---|---|---|---|"
+    inner: list[tuple[str, type[BaseModel]]] = []
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
+        meaning = (field.description or "").replace("\n", " ").replace("|", r"\|")
+        yield f"| `{name}` | {_type(field.annotation)} | {default} | {meaning} |"
+        inner += [(name, found) for found in _models(field.annotation) if found.__name__ not in seen]
+    yield ""
+    for name, found in inner:
+        yield from sections(found, f"`{name}`", seen)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "see below"
+    if value is None or value in ((), {}, ""):
+        return ""
+    return f"`{', '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+
+
+def _type(annotation: Any) -> str:
+    names = [found.__name__.lower() for found in _models(annotation)]
+    if names:
+        return names[0]
+    text = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
+    literal = [
+        a for part in (annotation, *get_args(annotation)) for a in get_args(part) if isinstance(a, str)
+    ]
+    if literal:
+        return " \\| ".join(f"`{value}`" for value in literal)
+    for word, plain in {
+        "float": "number",
+        "int": "integer",
+        "bool": "true or false",
+        "tuple": "list",
+    }.items():
+        if word in text:
+            return plain
+    return "mapping" if "dict" in text else "text"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models(part)]
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page by its path."""
+    return {
+        HERE / "errors.md": ERRORS.format(reasons="\n".join(reasons()), causes="\n".join(causes())),
+        HERE / "config.md": CONFIG.format(sections="\n".join(sections(Config, "The file", set())).strip()),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with ``--check`` tell which differ."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.name} differs from the source; run: make docs", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages()[path])
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
