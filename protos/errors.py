@@ -32,6 +32,7 @@ DOMAIN = "accord"
 
 #: Trailers beyond gRPC's soft metadata limit of 8 KiB may be dropped; ours stay below.
 MAX_TRAILER_BYTES = 6 * 1024
+MAX_MESSAGE_BYTES = 512
 
 
 class Code(IntEnum):
@@ -347,23 +348,24 @@ def to_status(error: AccordError) -> status_pb2.Status:
 
     Member errors are dropped from the end when they would not fit; ErrorInfo then says how many.
     """
+    text = error.message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
     info = error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
     tail: list[Message] = []
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field[:128], description=text)
         tail.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.reason.retry in (Retry.BACKOFF, Retry.LATER):
         delay = Duration()
         delay.FromNanoseconds(round((error.retry_after_s or DEFAULT_RETRY_AFTER_S) * 1e9))
         tail.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    # on the wire the message is percent-encoded, at worst threefold, and the details are base64
+    room = (MAX_TRAILER_BYTES - 3 * len(text.encode()) - 128) * 3 // 4
     for kept in range(len(error.members), -1, -1):
         if kept < len(error.members):
             info.metadata["members_omitted"] = str(len(error.members) - kept)
-        status = status_pb2.Status(code=int(error.reason.code), message=error.message[:1024])
+        status = status_pb2.Status(code=int(error.reason.code), message=text)
         for detail in (info, *tail, *error.members[:kept]):
             status.details.add().Pack(detail)
-        if (
-            status.ByteSize() <= MAX_TRAILER_BYTES * 3 // 4 - 1200
-        ):  # base64 in the trailer, and the message again
+        if status.ByteSize() <= room:
             break
     return status

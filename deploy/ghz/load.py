@@ -13,65 +13,197 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
-from deploy.ghz import report, tool
+from deploy.ghz import tool
 from deploy.ghz.loss import Loss, NoVictim, lose_one
 from deploy.ghz.payload import ENSEMBLE, write_payload
+from deploy.ghz.report import summary, table
 from deploy.ghz.result import Run, summarise
 from deploy.ghz.server import Server, ServerFailed, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["main"]
+__all__ = ["Plan", "main", "read_plans"]
 
 CONFIGS = Path("deploy/ghz")
+SERVER_CONFIG = Path("examples/digits.yaml")
 FOLDER = Path("build/load")
 DATA = Path("build/data/digits.npz")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_GHZ, EXIT_INTERRUPTED = 1, 2, 3, 130
 
-#: The run in which ``--kill`` strikes: the one at a steady rate, so that the loss falls into the middle of it.
+#: The run in which ``--kill`` strikes, once this share of its calls is answered. It sends at a steady rate, so that
+#: the loss falls into the middle of it.
 STRUCK = "steady"
-#: The worker is killed after this share of its calls.
-_STRIKE_AT = 0.2
-_RUN_WITHIN_S = 300.0
+STRIKE_AT = 0.2
+#: Longest time of one run, in seconds.
+RUN_WITHIN_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A configuration of ghz.
+
+    Args:
+        path: Its file.
+        name: Its name.
+        calls: How many calls it makes.
+    """
+
+    path: Path
+    name: str
+    calls: int
+
+
+def read_plans(paths: Iterable[Path], calls: int | None = None) -> tuple[Plan, ...]:
+    """Read configurations of ghz.
+
+    Args:
+        paths: Their files.
+        calls: Calls of each, instead of the configured number.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If one is no JSON object with ``name`` and ``total``.
+    """
+    plans = []
+    for path in paths:
+        config = json.loads(path.read_bytes())
+        try:
+            plans.append(Plan(path, str(config["name"]), calls or int(config["total"])))
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: needs 'name' and 'total'") from None
+    return tuple(plans)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test that the command line asks for and return the exit code."""
-    parser = _parser()
+    options = _options(arguments)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        return _prepare_and_load(options, console)
+    except (OSError, ValueError) as error:
+        code, problem = EXIT_USAGE, f"{error}; run this from the repository root, after: make models"
+    except tool.GhzMissing as error:
+        code, problem = EXIT_NO_GHZ, str(error)
+    except (ServerFailed, tool.GhzFailed, NoVictim) as error:
+        code, problem = EXIT_FAILED, str(error)
+    except KeyboardInterrupt:
+        code, problem = EXIT_INTERRUPTED, "interrupted"
+    console.print(f"[red]error:[/] {escape(problem)}")
+    return code
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deploy.ghz.load", description="Load a server with ghz.")
+    parser.add_argument(
+        "config", nargs="*", type=Path, help=f"ghz configurations to run; default: {CONFIGS}/*.json"
+    )
+    parser.add_argument("--address", help="load the server that runs there instead of starting one")
+    parser.add_argument(
+        "--serve", type=Path, default=SERVER_CONFIG, help="what the started server serves (%(default)s)"
+    )
+    parser.add_argument("--calls", type=_positive, help="calls of each run, instead of what its file says")
+    parser.add_argument(
+        "--kill",
+        action="store_true",
+        help=f"kill an optional worker in the middle of the run {STRUCK!r}; still no call may fail",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args(arguments)
-    configs = options.config or sorted(CONFIGS.glob("*.json"))
-    plans = {path: json.loads(path.read_bytes()) for path in configs}
     if options.kill and options.address:
         parser.error("--kill needs a server that is started here; leave out --address")
-    if options.kill and STRUCK not in {plan["name"] for plan in plans.values()}:
-        parser.error(f"--kill strikes in the run {STRUCK!r}, which is not among the configurations")
-    console = Console(stderr=True)
-    try:
-        write_payload(FOLDER, DATA)
-        if not tool.is_pinned(tool.GHZ):
-            with console.status(f"building ghz {tool.VERSION} with Go, about a minute"):
-                tool.build()
-        with _server(options) as server:
-            address = options.address or server.address
-            return _load(plans, server if options.kill else None, address, options, console)
-    except OSError as error:
-        console.print(f"[red]error:[/] {error}; run this from the repository root, after: make models", **_PLAIN)
-        return EXIT_USAGE
-    except tool.GhzMissing as error:
-        console.print(f"[red]error:[/] {error}", **_PLAIN)
-        return EXIT_NO_GHZ
-    except (ServerFailed, tool.GhzFailed, NoVictim) as error:
-        console.print(f"[red]error:[/] {error}", **_PLAIN)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return EXIT_INTERRUPTED
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _prepare_and_load(options: argparse.Namespace, console: Console) -> int:
+    plans = read_plans(options.config or sorted(CONFIGS.glob("*.json")), options.calls)
+    if options.kill and STRUCK not in {plan.name for plan in plans}:
+        raise ValueError(f"--kill strikes in the run {STRUCK!r}, which is not among the configurations")
+    write_payload(FOLDER, DATA)
+    if not tool.is_pinned(tool.GHZ):
+        with console.status(f"building ghz {tool.VERSION} with Go: about a minute"):
+            tool.build()
+    with ExitStack() as stack:
+        if options.address:
+            address, victim = options.address, None
+        else:
+            with console.status(f"starting the server: {options.serve}"):
+                server = stack.enter_context(serving(options.serve, FOLDER))
+            address, victim = server.address, server if options.kill else None
+        runs, loss = _run_all(plans, address, victim, console)
+    problems = [f"{run.name}: {run.problem}" for run in runs if run.problem]
+    if loss is not None and loss.problem:
+        problems.append(loss.problem)
+    facts = json.dumps(summary(runs, loss, address=address, problems=problems), indent=2) + "\n"
+    (FOLDER / "summary.json").write_text(facts)
+    if options.json:
+        sys.stdout.write(facts)
+    else:
+        _show(runs, loss, problems)
+    return EXIT_FAILED if problems else 0
+
+
+def _run_all(
+    plans: Sequence[Plan], address: str, victim: Server | None, console: Console
+) -> tuple[list[Run], Loss | None]:
+    runs: list[Run] = []
+    loss = None
+    columns = (SpinnerColumn(), TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TextColumn("calls"), TimeElapsedColumn(), console=console, transient=True
+    ) as progress:
+        bar = progress.add_task("", total=sum(plan.calls for plan in plans))
+        for plan in plans:
+            progress.update(bar, description=plan.name)
+            running = tool.start(
+                plan.path, address=address, report=FOLDER / f"{plan.name}.json", calls=plan.calls
+            )
+            with running:
+                if victim is not None and plan.name == STRUCK:
+                    strike_at = int(plan.calls * STRIKE_AT)
+                    loss = lose_one(victim, ENSEMBLE, after=strike_at, ended=lambda r=running: r.ended)
+                runs.append(summarise(running.finish(RUN_WITHIN_S)))
+            progress.advance(bar, plan.calls)
+    return runs, loss
+
+
+def _show(runs: Sequence[Run], loss: Loss | None, problems: Sequence[str]) -> None:
+    out = Console(soft_wrap=True, highlight=False)
+    out.print(table(runs))
+    if loss is not None:
+        back = "did not come back" if loss.back_s is None else f"was back after {loss.back_s:.1f} s"
+        out.print(
+            f"Killed {loss.model} after {loss.answered_before} calls of {STRUCK!r}: "
+            f"{loss.without} answers came without it; it {back}."
+        )
+    for problem in problems:
+        out.print(f"[red]failed:[/] {escape(problem)}")
+    if not problems:
+        out.print(f"[green]ok:[/] all {sum(run.calls for run in runs):,} calls were answered OK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

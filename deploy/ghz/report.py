@@ -43,7 +43,9 @@ def table(runs: Sequence[Run]) -> Table:
     return made
 
 
-def summary(runs: Sequence[Run], loss: Loss | None, *, address: str, problems: Sequence[str]) -> dict[str, Any]:
+def summary(
+    runs: Sequence[Run], loss: Loss | None, *, address: str, problems: Sequence[str]
+) -> dict[str, Any]:
     """Return everything as plain values.
 
     Args:

@@ -97,11 +97,24 @@ def serving(config: Path, folder: Path) -> Iterator[Server]:
     with log.open("wb") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own program
             # tethered: not even a killed load test leaves a server behind
-            [sys.executable, "-m", "gateway.tether", "accord.cli", "serve", str(config), "--announce", str(announce)],
+            [
+                sys.executable,
+                "-m",
+                "gateway.tether",
+                "accord.cli",
+                "serve",
+                str(config),
+                "--announce",
+                str(announce),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stream,
-            env={**os.environ, "ACCORD_SERVER__ADDRESS": "127.0.0.1:0", "ACCORD_SERVER__METRICS": "127.0.0.1:0"},
+            env={
+                **os.environ,
+                "ACCORD_SERVER__ADDRESS": "127.0.0.1:0",
+                "ACCORD_SERVER__METRICS": "127.0.0.1:0",
+            },
         )
     try:
         _wait_ready(process, announce, log)

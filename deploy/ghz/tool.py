@@ -8,12 +8,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
-__all__ = ["GHZ", "GhzFailed", "GhzMissing", "build", "is_pinned", "start"]
+__all__ = ["GHZ", "GhzFailed", "GhzMissing", "Running", "build", "is_pinned", "start"]
 
 MODULE = "github.com/bojand/ghz"
 VERSION = "v0.121.0"
@@ -72,7 +73,7 @@ def build(path: Path = GHZ, *, which: Callable[[str], str | None] = shutil.which
 
 
 class Running:
-    """A run of ghz that has begun.
+    """A run of ghz that has begun; leaving the context ends it.
 
     Args:
         process: The process.
@@ -82,6 +83,15 @@ class Running:
     def __init__(self, process: subprocess.Popen[str], report: Path) -> None:
         self._process = process
         self._report = report
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
 
     @property
     def ended(self) -> bool:
@@ -98,9 +108,6 @@ class Running:
             _, problem = self._process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
             raise GhzFailed(f"ghz did not end within {within_s:.0f} s") from None
-        finally:
-            self._process.kill()
-            self._process.wait()
         if self._process.returncode:
             raise GhzFailed(problem.strip() or f"ghz ended with exit code {self._process.returncode}")
         report: dict[str, Any] = json.loads(self._report.read_bytes())
@@ -117,7 +124,8 @@ def start(config: Path, *, address: str, report: Path, calls: int | None = None,
         calls: Number of calls instead of the configured one.
         ghz: The program.
     """
-    arguments = [str(ghz), "--config", str(config), "--format", "json", "--output", str(report)]
+    report.unlink(missing_ok=True)
+    arguments = [str(ghz.resolve()), "--config", str(config), "--format", "json", "--output", str(report)]
     if calls is not None:
         arguments += ["--total", str(calls)]
     process = subprocess.Popen(  # noqa: S603 - fixed program, our own files

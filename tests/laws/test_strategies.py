@@ -21,6 +21,7 @@ from accord.strategy import (
 from accord.testing import LawBroken, check_law, check_strategy, shown_laws
 from accord.testing.laws import LAWS
 from gateway.strategies.first import First
+from gateway.strategies.kernels import over
 from gateway.strategies.labels import class_labels
 from gateway.strategies.means import Mean, WeightedMean
 from gateway.strategies.order import Max
@@ -142,8 +143,8 @@ class Sums(Mean):
     """Adds up: unanimous members get a multiple back."""
 
     def merge(self, values: Sequence[Array], weights: Array) -> Array:
-        many = np.array((weights > 0).sum(axis=0)).reshape(-1, *(1,) * (values[0].ndim - 1))
-        return weighted_mean(values, weights) * many.astype(values[0].dtype)
+        many: Array = over((weights > 0).sum(axis=0), values[0]).astype(values[0].dtype)
+        return weighted_mean(values, weights) * many
 
 
 class WeighsSecretly(WeightedMean):

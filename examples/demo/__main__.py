@@ -1,0 +1,80 @@
+"""Serves the example models, asks them over gRPC, breaks one, and shows what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from accord.client import CallError, Client
+from examples import ExampleError
+from examples.demo.plot import save_plot
+from examples.demo.promises import promises
+from examples.demo.server import serve
+from examples.demo.show import as_json, show
+from examples.demo.studies import DigitsStudy, ReviewsStudy, study_digits, study_reviews
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIGS = Path(__file__).parents[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration; return 0 only if every promise was kept."""
+    options = _options(arguments)
+    console = Console(stderr=options.json)
+    started = time.perf_counter()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        digits, reviews = _study(options, console)
+    except (ExampleError, CallError, OSError) as error:
+        console.print("[bold red]error:[/]", str(error), markup=True, highlight=False, soft_wrap=True)
+        return 1
+    kept = promises(digits, reviews)
+    elapsed_s = time.perf_counter() - started
+    report = {**as_json(digits, reviews, kept), "elapsed_s": round(elapsed_s, 1)}
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    (options.out / "report.json").write_text(text, "utf-8")
+    save_plot(options.out / "accuracy.png", [digits.comparison, reviews.comparison])
+    if options.json:
+        sys.stdout.write(text)
+    else:
+        show(console, digits, reviews, kept)
+        console.print(f"{elapsed_s:.0f} s; report and plot are in {options.out}", highlight=False)
+    return 0 if all(promise.kept for promise in kept) else 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/demo"), help="report, plot and logs (%(default)s)"
+    )
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="the models (%(default)s)")
+    parser.add_argument("--data", type=Path, default=Path("build/data"), help="held-out rows (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser.parse_args(arguments)
+
+
+def _study(options: argparse.Namespace, console: Console) -> tuple[DigitsStudy, ReviewsStudy]:
+    with console.status("") as status:
+        status.update("starting five digit models and a gateway")
+        with serve(CONFIGS / "digits.yaml", options.out) as server, Client(server.address) as client:
+            console.print(f"digits served in {server.started_s:.1f} s", highlight=False)
+            status.update("asking for held-out digits, then killing a worker under load")
+            digits = study_digits(client, server, options.models, options.data)
+        status.update("starting six text models and a gateway")
+        with serve(CONFIGS / "reviews.yaml", options.out) as server, Client(server.address) as client:
+            console.print(f"reviews served in {server.started_s:.1f} s", highlight=False)
+            status.update("asking for held-out sentences, three tasks in each call")
+            reviews = study_reviews(client, options.models, options.data)
+    return digits, reviews
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""``accord serve`` as a child process, for as long as a ``with`` block lasts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from examples import ExampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Server", "serve"]
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running gateway.
+
+    Args:
+        address: Where its gRPC port listens.
+        workers: The process id of each model's first worker.
+        started_s: Seconds from the command to the first moment when it was ready.
+    """
+
+    address: str
+    workers: Mapping[str, int]
+    started_s: float
+
+
+@contextmanager
+def serve(config: Path, out: Path) -> Iterator[Server]:
+    """Start a gateway on free ports, yield it when it is ready, and stop it.
+
+    Args:
+        config: The configuration file.
+        out: Where its log goes.
+
+    Raises:
+        ExampleError: If it does not become ready.
+    """
+    announce, log = out / f"{config.stem}.announce.json", out / f"{config.stem}.log"
+    announce.unlink(missing_ok=True)
+    started = time.monotonic()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
+            [sys.executable, "-m", "accord.cli", "serve", str(config), "--announce", str(announce)],
+            env={
+                **os.environ,
+                "ACCORD_SERVER__ADDRESS": "127.0.0.1:0",
+                "ACCORD_SERVER__METRICS": "127.0.0.1:0",
+            },
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        facts = _await_ready(process, announce, log, started + START_TIMEOUT_S)
+        workers = {worker["model"]: worker["pid"] for worker in reversed(facts["workers"])}
+        yield Server(facts["address"], workers, time.monotonic() - started)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_ready(
+    process: subprocess.Popen[bytes], announce: Path, log: Path, deadline: float
+) -> dict[str, Any]:
+    while not announce.exists():
+        if process.poll() is not None:
+            raise ExampleError(f"accord serve ended with exit code {process.returncode}:\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise ExampleError(f"accord serve was not ready within {START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+        time.sleep(_POLL_S)
+    facts: dict[str, Any] = json.loads(announce.read_bytes())
+    return facts
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-8:])

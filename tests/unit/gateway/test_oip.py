@@ -1,0 +1,241 @@
+"""How a server's answers and failures become values: by cause, never by text."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+
+from gateway.members.oip import OipMember
+from gateway.values import Answer, Failure, Question
+from protos import oip
+from protos.errors import AccordError, Cause, Reason
+from protos.rpc import Method, handlers
+from protos.tensor import Tensor, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+m = oip.messages
+X = Tensor.from_array(np.ones((1, 2), np.float32))
+
+
+class Server:
+    """A real server of the protocol whose ModelInfer does what the test says."""
+
+    def __init__(self, infer: Callable[[Any], Any], *, config: bool = True) -> None:
+        self.infer = infer
+        self.config = config
+        self.ready = True
+        self.cancelled = 0
+
+    def methods(self) -> dict[str, Method]:
+        found = {
+            "ModelReady": Method(m.ModelReadyRequest, self.model_ready),
+            "ModelMetadata": Method(m.ModelMetadataRequest, self.model_metadata),
+            "ModelInfer": Method(m.ModelInferRequest, self.model_infer),
+        }
+        return found | ({"ModelConfig": Method(m.ModelConfigRequest, self.model_config)} if self.config else {})
+
+    async def model_ready(self, _request: Any, _context: Any) -> Any:
+        return m.ModelReadyResponse(ready=self.ready)
+
+    async def model_metadata(self, request: Any, _context: Any) -> Any:
+        spec = TensorSpec("x", "FP32", (-1, 2))
+        return oip.model_metadata(request.name, ["2", "10"], "test", [spec], [spec])
+
+    async def model_config(self, _request: Any, _context: Any) -> Any:
+        return m.ModelConfigResponse(config=oip.model_config.ModelConfig(max_batch_size=8))
+
+    async def model_infer(self, request: Any, _context: Any) -> Any:
+        try:
+            return await self.infer(request)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+@asynccontextmanager
+async def asking(server: Server, *, targets: int = 1, local: bool = True) -> AsyncIterator[OipMember]:
+    grpc_server = grpc.aio.server()
+    grpc_server.add_generic_rpc_handlers([handlers(oip.SERVICE, server.methods())])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    await grpc_server.start()
+    changed = asyncio.Event()
+    member = OipMember(
+        name="here",
+        model="there",
+        targets=[f"127.0.0.1:{port}"] * targets,
+        local=local,
+        on_change=changed.set,
+    )
+    member.start()
+    while not member.ready:
+        await changed.wait()
+        changed.clear()
+    try:
+        yield member
+    finally:
+        await member.close()
+        await grpc_server.stop(None)
+
+
+def question(within_s: float = 5.0) -> Question:
+    deadline = asyncio.get_running_loop().time() + within_s
+    return Question(inputs={"x": X}, outputs=("x",), deadline=deadline, id="7")
+
+
+async def echo(request: Any) -> Any:
+    response = m.ModelInferResponse(model_name=request.model_name, model_version="10")
+    oip.write_parameters(response.parameters, {"accord_queue_us": 1000, "accord_compute_us": 2000})
+    oip.write_outputs(response, oip.read_inputs(request))
+    return response
+
+
+def refusing(reason: Reason) -> Any:
+    async def refuse(_request: Any) -> Any:
+        raise AccordError(reason, "no")
+
+    return refuse
+
+
+async def test_an_answer_carries_outputs_version_and_times() -> None:
+    """What a worker reports of itself reaches the report."""
+    async with asking(Server(echo)) as member:
+        answer = await member.ask(question())
+    assert isinstance(answer, Answer)
+    assert answer.outputs["x"].array().tolist() == [[1.0, 1.0]]
+    assert (answer.version, answer.queue_s, answer.compute_s) == ("10", 0.001, 0.002)
+
+
+async def test_a_member_learns_what_the_model_is_when_it_is_ready() -> None:
+    """Metadata gives the tensors and the highest version; ModelConfig the batch limit."""
+    async with asking(Server(echo)) as member:
+        assert member.spec is not None
+        assert (member.spec.name, member.spec.version, member.spec.max_rows) == ("here", "10", 8)
+        assert member.spec.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
+
+
+async def test_without_model_config_the_shapes_tell_whether_it_batches() -> None:
+    """A server that has no ModelConfig, like KServe's, is served all the same."""
+    async with asking(Server(echo, config=False)) as member:
+        assert member.spec is not None
+        assert member.spec.max_rows == 256
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        (Reason.SHAPE_MISMATCH, Cause.MEMBER_REJECTED_INPUT),
+        (Reason.INPUT_REJECTED, Cause.MEMBER_REJECTED_INPUT),
+        (Reason.MODEL_NOT_FOUND, Cause.MEMBER_NOT_FOUND),
+        (Reason.AUTH_MISSING, Cause.MEMBER_FORBIDDEN),
+        (Reason.MODEL_FORBIDDEN, Cause.MEMBER_FORBIDDEN),
+        (Reason.QUEUE_FULL, Cause.MEMBER_RESOURCE_EXHAUSTED),
+        (Reason.DEVICE_OOM, Cause.DEVICE_OOM),
+        (Reason.MODEL_NOT_READY, Cause.MEMBER_NOT_READY),
+        (Reason.SHUTTING_DOWN, Cause.MEMBER_NOT_READY),
+        (Reason.DEADLINE_IN_QUEUE, Cause.MEMBER_TIMEOUT),
+        (Reason.UNSUPPORTED, Cause.MEMBER_UNSUPPORTED),
+        (Reason.INTERNAL, Cause.MEMBER_INTERNAL),
+    ],
+)
+async def test_a_status_becomes_a_cause(reason: Reason, cause: Cause) -> None:
+    """The status and reason of a server decide, not its words."""
+    async with asking(Server(refusing(reason))) as member:
+        assert await member.ask(question()) == Failure(cause)
+
+
+async def test_a_reply_that_breaks_the_protocol_is_a_failure() -> None:
+    """Bytes that do not fit their shape never reach a merge."""
+
+    async def garbage(_request: Any) -> Any:
+        response = m.ModelInferResponse()
+        response.outputs.add(name="x", datatype="FP32", shape=[1, 2])
+        response.raw_output_contents.append(b"123")
+        return response
+
+    async with asking(Server(garbage)) as member:
+        assert await member.ask(question()) == Failure(Cause.WORKER_PROTOCOL_ERROR)
+
+
+async def test_no_answer_in_time_is_a_timeout_and_ends_the_call_at_the_server() -> None:
+    """The remaining budget travels as the RPC's deadline."""
+
+    async def never(_request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    server = Server(never)
+    async with asking(server) as member:
+        assert await member.ask(question(within_s=0.1)) == Failure(Cause.MEMBER_TIMEOUT)
+        while not server.cancelled:
+            await asyncio.sleep(0)
+
+
+async def test_a_cancelled_ask_ends_the_call_at_the_server() -> None:
+    """A loser costs the backend nothing more."""
+    began = asyncio.Event()
+
+    async def never(_request: Any) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    server = Server(never)
+    async with asking(server) as member:
+        task = asyncio.create_task(member.ask(question()))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while not server.cancelled:
+            await asyncio.sleep(0)
+
+
+async def test_a_dead_backend_is_not_asked_again_until_it_is_ready() -> None:
+    """The first call finds the connection broken; the next ones fail at once, without an attempt."""
+    server = Server(echo)
+    async with asking(server) as member:
+        assert isinstance(await member.ask(question()), Answer)
+        server.ready = False
+        server.infer = refusing(Reason.MODEL_NOT_READY)
+        assert await member.ask(question()) == Failure(Cause.MEMBER_NOT_READY)
+        assert not member.ready
+        assert await member.ask(question()) == Failure(Cause.MEMBER_NOT_READY, attempts=0)
+        server.ready, server.infer = True, echo
+        async with asyncio.timeout(5):
+            while not member.ready:
+                await asyncio.sleep(0.01)
+        assert isinstance(await member.ask(question()), Answer)
+
+
+@pytest.mark.parametrize(("local", "cause"), [(True, Cause.WORKER_CRASHED), (False, Cause.BACKEND_UNREACHABLE)])
+async def test_a_broken_connection_is_a_crash_only_of_our_own_workers(local: bool, cause: Cause) -> None:
+    """For a remote server the network may be at fault as well."""
+    began = asyncio.Event()
+
+    async def hang(_request: Any) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    grpc_server = grpc.aio.server()
+    server = Server(hang)
+    grpc_server.add_generic_rpc_handlers([handlers(oip.SERVICE, server.methods())])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    await grpc_server.start()
+    changed = asyncio.Event()
+    member = OipMember(
+        name="here", model="there", targets=[f"127.0.0.1:{port}"], local=local, on_change=changed.set
+    )
+    member.start()
+    while not member.ready:
+        await changed.wait()
+        changed.clear()
+    task = asyncio.create_task(member.ask(question()))
+    await began.wait()
+    await grpc_server.stop(None)
+    assert await task == Failure(cause)
+    await member.close()
