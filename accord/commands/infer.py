@@ -32,7 +32,9 @@ def command(
             help="name=VALUE, once per input; VALUE is JSON, @FILE.json, @FILE.npy, or plain text for BYTES.",
         ),
     ],
-    address: Annotated[str, typer.Option(help="The gateway's gRPC address.")] = "127.0.0.1:8001",
+    address: Annotated[
+        str, typer.Option(envvar="ACCORD_ADDRESS", help="The gateway's gRPC address.")
+    ] = "127.0.0.1:8001",
     member: Annotated[list[str] | None, typer.Option(help="Ask only these members; repeat it.")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Return only these outputs; repeat it.")] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Deadline in seconds.")] = 10.0,

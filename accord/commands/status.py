@@ -13,7 +13,9 @@ __all__ = ["command"]
 
 
 def command(
-    address: Annotated[str, typer.Option(help="The gateway's gRPC address.")] = "127.0.0.1:8001",
+    address: Annotated[
+        str, typer.Option(envvar="ACCORD_ADDRESS", help="The gateway's gRPC address.")
+    ] = "127.0.0.1:8001",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

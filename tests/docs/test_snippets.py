@@ -1,0 +1,121 @@
+"""Every command and snippet in the documentation does what it says, against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ruamel.yaml import YAML
+
+from gateway.config import load
+from gateway.strategies import registry
+from tests.serving import Served, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+#: Fences that are shown, not run.
+PROSE = {"text", "toml", "proto", "json", "pbtxt", ""}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def snippets() -> Iterator[Snippet]:
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield Snippet(page, text[: found.start()].count("\n") + 1, found[1], found[2])
+
+
+SNIPPETS = list(snippets())
+
+
+def of(*languages: str) -> list[Snippet]:
+    return [snippet for snippet in SNIPPETS if snippet.language in languages]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    server = serve(ROOT / "examples" / "digits.yaml", tmp_path_factory.mktemp("docs"))
+    yield server
+    assert server.stop() == 0
+
+
+def test_every_fence_is_of_a_known_language() -> None:
+    """A snippet in an unknown language would be checked by nobody."""
+    assert {snippet.language for snippet in SNIPPETS} <= PROSE | {"sh", "python", "yaml"}
+    assert len(of("sh", "python", "yaml")) > 5
+
+
+@pytest.mark.parametrize("snippet", of("python"), ids=lambda s: s.id)
+def test_python_snippets_run(demo: Served, snippet: Snippet) -> None:
+    """Copied into a file, they run against a gateway that serves the digits example."""
+    text = snippet.text.replace("127.0.0.1:8001", demo.address)
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("snippet", of("sh"), ids=lambda s: s.id)
+def test_shell_snippets_run(demo: Served, snippet: Snippet) -> None:
+    """Each line runs; ``make`` targets exist; what starts a server names a configuration that is valid."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["ACCORD_ADDRESS"] = demo.address
+    joined = snippet.text.replace("\\\n", " ")
+    for line in joined.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        if words[0] == "make":
+            assert {w for w in words[1:] if "=" not in w} <= MAKE_TARGETS, line
+            continue
+        if words[:2] == ["accord", "serve"]:
+            load(ROOT / words[2])
+            continue
+        if words[0] in ("docker", "pip", "python3", "."):
+            continue  # these change the machine; what they name is checked by the tests of its own folder
+        done = subprocess.run(
+            line,
+            shell=True,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("snippet", of("yaml"), ids=lambda s: s.id)
+def test_yaml_snippets_are_valid(snippet: Snippet, tmp_path: Path) -> None:
+    """A whole configuration loads; a fragment names a strategy with options that it has."""
+    tree = YAML(typ="safe").load(snippet.text)
+    if "models" in tree:
+        path = tmp_path / "accord.yaml"
+        path.write_text(snippet.text)
+        load(path)
+    else:
+        assert set(tree) == {"strategy"}
+        registry.build(tree["strategy"].pop("kind"), tree["strategy"])
