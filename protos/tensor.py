@@ -175,9 +175,14 @@ class Tensor:
         return len(self.raw)
 
     def array(self) -> Array:
-        """Decode to an array of :attr:`shape`; fixed-size elements are a read-only view of the bytes."""
+        """Decode to an array of :attr:`shape`; numbers are a read-only view of the bytes, BOOL is a copy."""
         if self.datatype != "BYTES":
-            view = np.frombuffer(self.raw, DTYPES[self.datatype]).reshape(self.shape)
+            elements: Array = np.frombuffer(self.raw, DTYPES[self.datatype])
+            if self.datatype == "BOOL":
+                elements = (
+                    elements.view(np.uint8) != 0
+                )  # foreign bytes above 1 would confuse numpy and models
+            view = elements.reshape(self.shape)
             view.flags.writeable = False
             return view
         bounds, raw = self._bounds(), bytes(self.raw)

@@ -1,11 +1,11 @@
 """Loads a server with ghz and demands that every call succeeds: ``python -m deploy.ghz.load``.
 
-Run it from the repository root, after ``make models``; ``make load`` does both. It starts the demo server on free
-ports, or takes a running one by ``--address``, runs each ``deploy/ghz/*.json`` and leaves ghz's reports and
-``summary.json`` in ``build/load/``.
+Run it from the repository root, after ``make models``; ``make load`` does both. It starts the demo server
+on free ports, or takes a running one by ``--address``, runs each ``deploy/ghz/*.json`` and leaves ghz's
+reports and ``summary.json`` in ``build/load/``.
 
-Exit codes: 0 every planned call was made and is OK; 1 a call failed, or the server did; 2 wrong usage or no models;
-3 ghz is missing and cannot be built; 130 interrupted.
+Exit codes: 0 every planned call was made and is OK; 1 a call failed, or the server did; 2 wrong usage or no
+models; 3 ghz is missing and cannot be built; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from accord.client import CallError
 from deploy.ghz import tool
 from deploy.ghz.loss import Loss, NoVictim, lose_one
 from deploy.ghz.payload import ENSEMBLE, write_payload
@@ -37,9 +37,9 @@ from deploy.ghz.result import Run, summarise
 from deploy.ghz.server import Server, ServerFailed, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Plan", "main", "read_plans"]
+__all__ = ["main"]
 
 CONFIGS = Path("deploy/ghz")
 SERVER_CONFIG = Path("examples/digits.yaml")
@@ -48,48 +48,12 @@ DATA = Path("build/data/digits.npz")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_GHZ, EXIT_INTERRUPTED = 1, 2, 3, 130
 
-#: The run in which ``--kill`` strikes, once this share of its calls is answered. It sends at a steady rate, so that
-#: the loss falls into the middle of it.
+#: The run in which ``--kill`` strikes, once this share of its calls is answered. It sends at a steady rate,
+#: so that the loss falls into the middle of it.
 STRUCK = "steady"
 STRIKE_AT = 0.2
 #: Longest time of one run, in seconds.
 RUN_WITHIN_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A configuration of ghz.
-
-    Args:
-        path: Its file.
-        name: Its name.
-        calls: How many calls it makes.
-    """
-
-    path: Path
-    name: str
-    calls: int
-
-
-def read_plans(paths: Iterable[Path], calls: int | None = None) -> tuple[Plan, ...]:
-    """Read configurations of ghz.
-
-    Args:
-        paths: Their files.
-        calls: Calls of each, instead of the configured number.
-
-    Raises:
-        OSError: If a file cannot be read.
-        ValueError: If one is no JSON object with ``name`` and ``total``.
-    """
-    plans = []
-    for path in paths:
-        config = json.loads(path.read_bytes())
-        try:
-            plans.append(Plan(path, str(config["name"]), calls or int(config["total"])))
-        except (KeyError, TypeError):
-            raise ValueError(f"{path}: needs 'name' and 'total'") from None
-    return tuple(plans)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,15 +61,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        return _prepare_and_load(options, console)
+        plans = tool.read_plans(options.config or sorted(CONFIGS.glob("*.json")), options.calls)
+        write_payload(FOLDER, DATA)
     except (OSError, ValueError) as error:
-        code, problem = EXIT_USAGE, f"{error}; run this from the repository root, after: make models"
+        return _refuse(console, f"{error}; run this from the repository root, after: make models", EXIT_USAGE)
+    if options.kill and STRUCK not in {plan.name for plan in plans}:
+        return _refuse(console, f"--kill strikes in the run {STRUCK!r}, which is not asked for", EXIT_USAGE)
+    try:
+        return _load(plans, options, console)
     except tool.GhzMissing as error:
-        code, problem = EXIT_NO_GHZ, str(error)
-    except (ServerFailed, tool.GhzFailed, NoVictim) as error:
-        code, problem = EXIT_FAILED, str(error)
+        return _refuse(console, str(error), EXIT_NO_GHZ)
+    except (ServerFailed, tool.GhzFailed, NoVictim, CallError, OSError) as error:
+        return _refuse(console, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        code, problem = EXIT_INTERRUPTED, "interrupted"
+        return _refuse(console, "interrupted", EXIT_INTERRUPTED)
+
+
+def _refuse(console: Console, problem: str, code: int) -> int:
     console.print(f"[red]error:[/] {escape(problem)}")
     return code
 
@@ -138,11 +110,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _prepare_and_load(options: argparse.Namespace, console: Console) -> int:
-    plans = read_plans(options.config or sorted(CONFIGS.glob("*.json")), options.calls)
-    if options.kill and STRUCK not in {plan.name for plan in plans}:
-        raise ValueError(f"--kill strikes in the run {STRUCK!r}, which is not among the configurations")
-    write_payload(FOLDER, DATA)
+def _load(plans: Sequence[tool.Plan], options: argparse.Namespace, console: Console) -> int:
     if not tool.is_pinned(tool.GHZ):
         with console.status(f"building ghz {tool.VERSION} with Go: about a minute"):
             tool.build()
@@ -167,26 +135,21 @@ def _prepare_and_load(options: argparse.Namespace, console: Console) -> int:
 
 
 def _run_all(
-    plans: Sequence[Plan], address: str, victim: Server | None, console: Console
+    plans: Sequence[tool.Plan], address: str, victim: Server | None, console: Console
 ) -> tuple[list[Run], Loss | None]:
     runs: list[Run] = []
     loss = None
     columns = (SpinnerColumn(), TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TextColumn("calls"), TimeElapsedColumn(), console=console, transient=True
-    ) as progress:
+    with Progress(*columns, TextColumn("calls"), TimeElapsedColumn(), console=console) as progress:
         bar = progress.add_task("", total=sum(plan.calls for plan in plans))
         for plan in plans:
             progress.update(bar, description=plan.name)
-            running = tool.start(
-                plan.path, address=address, report=FOLDER / f"{plan.name}.json", calls=plan.calls
-            )
-            with running:
+            with tool.start(plan, address=address, report=FOLDER / f"{plan.name}.json") as running:
                 if victim is not None and plan.name == STRUCK:
-                    strike_at = int(plan.calls * STRIKE_AT)
-                    loss = lose_one(victim, ENSEMBLE, after=strike_at, ended=lambda r=running: r.ended)
+                    loss = lose_one(victim, ENSEMBLE, after=int(plan.calls * STRIKE_AT), ended=running.ended)
                 runs.append(summarise(running.finish(RUN_WITHIN_S)))
             progress.advance(bar, plan.calls)
+        progress.update(bar, description="done")
     return runs, loss
 
 

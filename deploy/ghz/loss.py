@@ -80,15 +80,15 @@ def optional_worker(
         if enough and not member.required and len(running) == 1:
             return running[0]
     raise NoVictim(
-        f"ensemble {described.name!r} cannot lose a worker: it needs a quorum below the number of its members, "
-        "and an optional member with a single local worker"
+        f"ensemble {described.name!r} cannot lose a worker: it needs a quorum below the number of its "
+        "members, and an optional member with a single local worker"
     )
 
 
 def lose_one(
     server: Server, ensemble: str, *, after: int, ended: Callable[[], bool], within_s: float = 60.0
 ) -> Loss:
-    """Kill an optional worker under load, wait until it is back and the load has ended, and tell what happened.
+    """Kill an optional worker under load; wait until it is back and the load has ended; tell what happened.
 
     Args:
         server: The server under load.

@@ -1,8 +1,8 @@
 """What ghz sends: descriptors instead of reflection, and requests made from the held-out digits.
 
-ghz reads a *protoset* (a serialised ``FileDescriptorSet`` with all dependencies) and a *binary file*: messages,
-each after its length as a varint, which it sends in turn. Sources: ghz "Options", ``--protoset`` and
-``--binary-file``; protobuf "Streaming Multiple Messages".
+ghz reads a *protoset* (a serialised ``FileDescriptorSet`` with all dependencies) and a *binary file*:
+messages, each after its length as a varint, which it sends in turn. Sources: ghz "Options", ``--protoset``
+and ``--binary-file``; protobuf "Streaming Multiple Messages".
 """
 
 from __future__ import annotations

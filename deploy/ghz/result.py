@@ -1,4 +1,7 @@
-"""What a run of ghz says, as values. Source: ghz v0.121.0, ``runner/reporter.go`` (durations in nanoseconds)."""
+"""What a run of ghz says, as values.
+
+Source: ghz v0.121.0, ``runner/reporter.go``; durations there are in nanoseconds.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ STOP_WITHIN_S = 30.0
 _POLL_S = 0.05
 
 
-class ServerFailed(RuntimeError):
+class ServerFailed(RuntimeError):  # noqa: N818 - what happened, as its message tells
     """The server did not start, or stopped; the message holds the end of its log."""
 
 
@@ -63,10 +63,10 @@ class Server:
 
 
 def total(exposition: str, sample: str, **labels: str) -> float:
-    """Add up the samples of one name whose labels have the given values.
+    r"""Add up the samples of one name whose labels have the given values.
 
     Example:
-        >>> text = '# TYPE a counter\\na_total{x="1",y="2"} 3.0\\na_total{x="1",y="3"} 4.0\\n'
+        >>> text = '# TYPE a counter\na_total{x="1",y="2"} 3.0\na_total{x="1",y="3"} 4.0\n'
         >>> total(text, "a_total", x="1"), total(text, "a_total", y="3"), total(text, "b_total")
         (7.0, 4.0, 0.0)
     """
@@ -94,27 +94,16 @@ def serving(config: Path, folder: Path) -> Iterator[Server]:
     """
     announce, log = folder / "announce.json", folder / "server.log"
     announce.unlink(missing_ok=True)
+    # tethered: not even a killed load test leaves a server behind
+    arguments = [sys.executable, "-m", "gateway.tether", "accord.cli", "serve", str(config)]
+    ports = {"ACCORD_SERVER__ADDRESS": "127.0.0.1:0", "ACCORD_SERVER__METRICS": "127.0.0.1:0"}
     with log.open("wb") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            # tethered: not even a killed load test leaves a server behind
-            [
-                sys.executable,
-                "-m",
-                "gateway.tether",
-                "accord.cli",
-                "serve",
-                str(config),
-                "--announce",
-                str(announce),
-            ],
+            [*arguments, "--announce", str(announce)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stream,
-            env={
-                **os.environ,
-                "ACCORD_SERVER__ADDRESS": "127.0.0.1:0",
-                "ACCORD_SERVER__METRICS": "127.0.0.1:0",
-            },
+            env={**os.environ, **ports},
         )
     try:
         _wait_ready(process, announce, log)

@@ -7,14 +7,15 @@ import mmap
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
-__all__ = ["GHZ", "GhzFailed", "GhzMissing", "Running", "build", "is_pinned", "start"]
+__all__ = ["GHZ", "GhzFailed", "GhzMissing", "Plan", "Running", "build", "is_pinned", "read_plans", "start"]
 
 MODULE = "github.com/bojand/ghz"
 VERSION = "v0.121.0"
@@ -28,7 +29,7 @@ class GhzMissing(Exception):  # noqa: N818 - a state of the machine, not a fault
     """There is no ghz, and it cannot be built; the message says what to do."""
 
 
-class GhzFailed(RuntimeError):
+class GhzFailed(RuntimeError):  # noqa: N818 - as above
     """ghz ended without a report."""
 
 
@@ -72,6 +73,42 @@ def build(path: Path = GHZ, *, which: Callable[[str], str | None] = shutil.which
         raise GhzMissing(f"Go built something else than ghz {VERSION} ({CHECKSUM}) at {path}")
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A configuration of ghz.
+
+    Args:
+        path: Its file.
+        name: Its name.
+        calls: How many calls it makes.
+    """
+
+    path: Path
+    name: str
+    calls: int
+
+
+def read_plans(paths: Iterable[Path], calls: int | None = None) -> tuple[Plan, ...]:
+    """Read configurations of ghz.
+
+    Args:
+        paths: Their files.
+        calls: Calls of each, instead of the configured number.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If one is no JSON object with ``name`` and ``total``.
+    """
+    plans = []
+    for path in paths:
+        config = json.loads(path.read_bytes())
+        try:
+            plans.append(Plan(path, str(config["name"]), calls or int(config["total"])))
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: needs 'name' and 'total'") from None
+    return tuple(plans)
+
+
 class Running:
     """A run of ghz that has begun; leaving the context ends it.
 
@@ -93,9 +130,8 @@ class Running:
         self._process.kill()
         self._process.communicate()
 
-    @property
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Tell whether it has ended."""
         return self._process.poll() is not None
 
     def finish(self, within_s: float) -> dict[str, Any]:
@@ -114,21 +150,21 @@ class Running:
         return report
 
 
-def start(config: Path, *, address: str, report: Path, calls: int | None = None, ghz: Path = GHZ) -> Running:
-    """Start ghz; relative paths in the configuration are relative to the working directory.
+def start(plan: Plan, *, address: str, report: Path, ghz: Path = GHZ) -> Running:
+    """Start ghz; relative paths in its configuration are relative to the working directory.
 
     Args:
-        config: Its configuration.
+        plan: What it does.
         address: The server, ``host:port``.
         report: Where the JSON report goes.
-        calls: Number of calls instead of the configured one.
         ghz: The program.
     """
     report.unlink(missing_ok=True)
-    arguments = [str(ghz.resolve()), "--config", str(config), "--format", "json", "--output", str(report)]
-    if calls is not None:
-        arguments += ["--total", str(calls)]
-    process = subprocess.Popen(  # noqa: S603 - fixed program, our own files
-        [*arguments, address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    arguments = [str(ghz.resolve()), "--config", str(plan.path), "--total", str(plan.calls)]
+    process = subprocess.Popen(  # noqa: S603 - a pinned program, our own files
+        [*arguments, "--format", "json", "--output", str(report), address],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     return Running(process, report)

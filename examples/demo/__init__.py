@@ -1,1 +1,1 @@
-"""Serves the example models, asks them over gRPC, breaks one, and shows what came of it: ``python -m examples.demo``."""
+"""Serves the example models, asks them, breaks one and shows what happens: ``python -m examples.demo``."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIGS = Path(__file__).parents[1]
+#: Where the configs look for models, and where ``examples.models`` puts the rows it held out.
+MODELS, DATA = CONFIGS.parent / "build" / "models", CONFIGS.parent / "build" / "data"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +57,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("build/demo"), help="report, plot and logs (%(default)s)"
     )
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="the models (%(default)s)")
-    parser.add_argument("--data", type=Path, default=Path("build/data"), help="held-out rows (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(arguments)
 
@@ -67,12 +67,12 @@ def _study(options: argparse.Namespace, console: Console) -> tuple[DigitsStudy, 
         with serve(CONFIGS / "digits.yaml", options.out) as server, Client(server.address) as client:
             console.print(f"digits served in {server.started_s:.1f} s", highlight=False)
             status.update("asking for held-out digits, then killing a worker under load")
-            digits = study_digits(client, server, options.models, options.data)
+            digits = study_digits(client, server, MODELS, DATA)
         status.update("starting six text models and a gateway")
         with serve(CONFIGS / "reviews.yaml", options.out) as server, Client(server.address) as client:
             console.print(f"reviews served in {server.started_s:.1f} s", highlight=False)
             status.update("asking for held-out sentences, three tasks in each call")
-            reviews = study_reviews(client, options.models, options.data)
+            reviews = study_reviews(client, MODELS, DATA)
     return digits, reviews
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accord.client import read_tensors
+from accord.v1 import errors_pb2
 from examples import ExampleError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def ask_all(client: Client, ensemble: str, inputs: Mapping[str, NDArray[Any]], *
         part = {name: array[start : start + batch] for name, array in inputs.items()}
         answer = client.infer(ensemble, part, return_members=True)
         if answer.report.degraded:
-            raise ExampleError(f"{ensemble}: a member is missing from rows {start} to {start + batch}")
+            lost = next(m for m in answer.report.members if m.outcome != errors_pb2.OUTCOME_OK)
+            raise ExampleError(f"{ensemble}: rows from {start} on lack {lost.seat}: {lost.message}")
         return dict(answer.outputs), members_of(answer)
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:

@@ -64,7 +64,7 @@ def model_outputs(
 
 def soft_vote(members: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return the mean of the members' probabilities [k, n, classes], summed in float64 and cast once."""
-    return np.mean(members, axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(np.mean(members, axis=0, dtype=np.float64), np.float32)
 
 
 def compare(output: str, served: NDArray[Any], direct: NDArray[Any]) -> Match:

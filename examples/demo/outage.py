@@ -82,7 +82,7 @@ class Outage:
 
     @property
     def back_s(self) -> float | None:
-        """Seconds from the kill to the first call of the final run of whole answers; None if it never came."""
+        """Seconds from the kill to the first call after the last that lacked the victim; None if none came."""
         lacking = [call.sent_s for call in self.without_victim]
         whole = [call.sent_s for call in self.calls if not call.missing and not call.error]
         after = [sent for sent in whole if lacking and sent > max(lacking)]

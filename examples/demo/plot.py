@@ -41,7 +41,7 @@ def save_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
 def _draw(panel: Any, comparison: Comparison) -> None:
     ordered = sorted(comparison.members.items(), key=lambda member: member[1].estimate)
     rows = [*ordered, (f"{comparison.ensemble} (soft vote)", comparison.merged)]
-    for at, (name, interval) in enumerate(rows):
+    for at, (_, interval) in enumerate(rows):
         colour = _ENSEMBLE if at == len(rows) - 1 else _MEMBER
         left, middle, right = (100 * x for x in (interval.low, interval.estimate, interval.high))
         panel.errorbar(middle, at, xerr=[[middle - left], [right - middle]], fmt="o", color=colour, capsize=3)

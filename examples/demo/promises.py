@@ -30,7 +30,7 @@ class Promise:
 
 def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
     """Return every promise with its evidence."""
-    matches = (*digits.matches, *reviews.matches)
+    matches, during = (*digits.matches, *reviews.matches), digits.outage_match
     outage, refused = digits.outage, (*digits.refusals, *reviews.refusals)
     lacking = outage.without_victim
     causes = sorted({call.missing[outage.victim] for call in lacking})
@@ -58,8 +58,8 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
         ),
         Promise(
             "each of them is the mean of the members that are left",
-            digits.outage_match.equal,
-            f"{digits.outage_match.rows} answers, largest difference {digits.outage_match.max_difference:.1e}",
+            during.equal,
+            f"{during.rows} answers, largest difference {during.max_difference:.1e}",
         ),
         Promise(
             "the worker comes back by itself",

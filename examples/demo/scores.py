@@ -24,8 +24,8 @@ class Comparison:
         rows: Held-out rows.
         merged: Its accuracy.
         members: Each member's accuracy.
-        best: The member with the highest accuracy on these very rows. Choosing it by the rows it is measured on
-            flatters it, so the comparison leans against the ensemble.
+        best: The member with the highest accuracy on these very rows. Choosing it by the rows it is
+            measured on flatters it, so the comparison leans against the ensemble.
         gain: The ensemble's accuracy minus that of the best member, on the same draws.
     """
 
@@ -39,7 +39,8 @@ class Comparison:
     @property
     def claim(self) -> str:
         """What may be said: a difference is claimed only where its interval excludes zero."""
-        points = f"{self.gain.estimate * 100:+.1f} points, 95 % interval {self.gain.low * 100:+.1f} to {self.gain.high * 100:+.1f}"
+        gain, low, high = (100 * x for x in (self.gain.estimate, self.gain.low, self.gain.high))
+        points = f"{gain:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
         if not self.gain.excludes_zero:
             return f"{self.ensemble} and its best member {self.best} cannot be told apart ({points})"
         word = "better" if self.gain.estimate > 0 else "worse"

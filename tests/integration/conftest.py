@@ -65,7 +65,8 @@ ensembles:
 
 #: Weights of the linear members.
 WEIGHTS = {
-    name: np.array([[k, 1.0], [0.5, -k]], np.float32) for k, name in enumerate(("one", "two", "three"), start=1)
+    name: np.array([[k, 1.0], [0.5, -k]], np.float32)
+    for k, name in enumerate(("one", "two", "three"), start=1)
 }
 _LABELLED = """
 max_batch_size: 16

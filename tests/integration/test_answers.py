@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as sync_client
@@ -19,6 +18,8 @@ from protos import oip
 from tests.integration.conftest import WEIGHTS
 
 if TYPE_CHECKING:
+    import grpc
+
     from tests.serving import Served
 
 X = np.array([[1.0, 2.0], [-3.0, 0.5], [0.0, 7.0]], np.float32)
@@ -205,7 +206,9 @@ def test_standard_health_and_reflection_are_there(channel: grpc.Channel) -> None
         answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     request = reflection_pb2.ServerReflectionRequest(list_services="")
-    answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=5)
+    answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+        iter([request]), timeout=5
+    )
     names = {service.name for service in next(answers).list_services_response.service}
     assert {"inference.GRPCInferenceService", "accord.v1.EnsembleService", "grpc.health.v1.Health"} <= names
 

@@ -97,7 +97,11 @@ CASES: list[tuple[Reason, Any, str]] = [
     (Reason.INPUT_MISSING, oip.messages.ModelInferRequest(model_name="mean"), "inputs"),
     (Reason.INPUT_UNKNOWN, question(name="y"), "inputs[0].name"),
     (Reason.INPUT_UNKNOWN, changed(lambda r: r.outputs.add(name="z")), "outputs[0].name"),
-    (Reason.INPUT_UNKNOWN, changed(lambda r: oip.write_inputs(r, {"x": Tensor.from_array(X)})), "inputs[1].name"),
+    (
+        Reason.INPUT_UNKNOWN,
+        changed(lambda r: oip.write_inputs(r, {"x": Tensor.from_array(X)})),
+        "inputs[1].name",
+    ),
     (Reason.DTYPE_MISMATCH, question(array=X.astype(np.int64)), "inputs[0].datatype"),
     (Reason.DTYPE_MISMATCH, changed(lambda r: setattr(r.inputs[0], "datatype", "FP8")), "inputs[0].datatype"),
     (Reason.SHAPE_MISMATCH, question(array=X[:, :1]), "inputs[0].shape"),
@@ -139,7 +143,11 @@ CASES: list[tuple[Reason, Any, str]] = [
     (Reason.VERSION_NOT_FOUND, question(model_version="9"), ""),
     (Reason.REQUEST_TOO_LARGE, question(array=np.ones((16_384, 2), np.float32)), ""),
     (Reason.NONFINITE_OUTPUT, question("strict"), ""),
-    (Reason.UNSUPPORTED, changed(lambda r: setattr(r.parameters["sequence_id"], "int64_param", 1)), "parameters"),
+    (
+        Reason.UNSUPPORTED,
+        changed(lambda r: setattr(r.parameters["sequence_id"], "int64_param", 1)),
+        "parameters",
+    ),
     (
         Reason.UNSUPPORTED,
         changed(lambda r: r.inputs[0].parameters["shared_memory_region"].MergeFromString(b"\x1a\x01a")),
@@ -228,7 +236,9 @@ def metrics(served: Served) -> str:
 def test_an_unready_model_a_lost_quorum_and_overload(busy: Served) -> None:
     """What the server's state, not the request, makes fail: each is retryable and says so."""
     with grpc.insecure_channel(busy.listening()) as channel:
-        eventually(lambda: ready(channel, "slow") and ready(channel, "one"), within_s=20, what="models are ready")
+        eventually(
+            lambda: ready(channel, "slow") and ready(channel, "one"), within_s=20, what="models are ready"
+        )
         unready = failed(lambda: oip_call(channel, question("right", np.ones((1, 3), np.float32))))
         check(unready, Reason.MODEL_NOT_READY)
         lost = failed(lambda: oip_call(channel, question("labelled", np.ones((1, 3), np.float32))))

@@ -71,7 +71,8 @@ def test_an_untethered_process_would_outlive_its_parent(tmp_path: Path) -> None:
     """Negative control: the same kill leaves an orphan when the child is not tethered."""
     script = (
         "import subprocess, sys, time;"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'], stdin=subprocess.PIPE);"
+        "command = [sys.executable, '-c', 'import time; time.sleep(30)'];"
+        "child = subprocess.Popen(command, stdin=subprocess.PIPE);"
         "print(child.pid, flush=True); time.sleep(30)"
     )
     tethered = script.replace("'-c', 'import time; time.sleep(30)'", "'-m', 'gateway.tether', 'sleeper'")
@@ -85,14 +86,16 @@ def test_an_untethered_process_would_outlive_its_parent(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.stdout.close()
-        eventually(lambda: psutil.Process(child).num_threads() >= (1 if survives else 2), within_s=5, what="up")  # noqa: B023
+        eventually(
+            lambda: psutil.Process(child).num_threads() >= (1 if survives else 2), within_s=5, what="up"
+        )
         parent.kill()
         parent.wait()
         if survives:
             assert not gone([child])
             os.kill(child, signal.SIGKILL)
         else:
-            eventually(lambda: gone([child]), within_s=2, what="the tethered child is gone")  # noqa: B023
+            eventually(lambda: gone([child]), within_s=2, what="the tethered child is gone")
 
 
 def test_a_killed_worker_comes_back_and_its_ensemble_answers_meanwhile(own: Served) -> None:
@@ -113,7 +116,9 @@ def test_a_killed_instance_is_covered_by_its_sibling(own: Served) -> None:
     """With two instances, the loss of one degrades at most the calls it had in flight."""
     os.kill(own.pids("one")[0], signal.SIGKILL)
     with Client(own.address) as client:
-        eventually(lambda: not client.infer("any", {"x": X}).report.degraded, within_s=2, what="whole answers")
+        eventually(
+            lambda: not client.infer("any", {"x": X}).report.degraded, within_s=2, what="whole answers"
+        )
         for _ in range(20):
             assert not client.infer("any", {"x": X}).report.degraded
 
@@ -122,7 +127,9 @@ def test_a_killed_gateway_comes_back_on_its_own(own: Served) -> None:
     """The parent starts the gateway process again; the workers never noticed."""
     before = own.facts()
     os.kill(before["gateway_pid"], signal.SIGKILL)
-    eventually(lambda: own.facts()["gateway_pid"] not in (None, before["gateway_pid"]), within_s=10, what="back")
+    eventually(
+        lambda: own.facts()["gateway_pid"] not in (None, before["gateway_pid"]), within_s=10, what="back"
+    )
     eventually(lambda: get(own, "/readyz")[0] == 200, within_s=10, what="ready again")
     assert own.facts()["workers"] == before["workers"]
 
@@ -143,7 +150,9 @@ def test_a_signal_drains_and_leaves_nothing(own: Served) -> None:
         grpc.channel_ready_future(channel).result(5)
         in_flight = threading.Thread(target=ask, args=(60_000,))
         in_flight.start()
-        eventually(lambda: "accord_in_flight 1.0" in get(own, "/metrics")[1], within_s=5, what="it is in flight")
+        eventually(
+            lambda: "accord_in_flight 1.0" in get(own, "/metrics")[1], within_s=5, what="it is in flight"
+        )
         started = time.monotonic()
         own.process.send_signal(signal.SIGTERM)
         eventually(lambda: refused(address), within_s=5, what="new calls are refused")

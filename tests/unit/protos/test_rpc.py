@@ -17,7 +17,7 @@ from protos.rpc import CallContext, Method, handlers
 from tests.serving import decode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
 Serve = "Callable[[Any, CallContext], Awaitable[Any]]"
 PATH = "/test.Service/Ask"
@@ -55,7 +55,7 @@ async def test_a_valid_request_reaches_the_service_and_its_answer_returns() -> N
 
 
 async def test_bytes_that_are_no_message_are_the_callers_fault() -> None:
-    """gRPC's own deserialiser would answer UNKNOWN with exception text."""
+    """GRPC's own deserialiser would answer UNKNOWN with exception text."""
     failed = await failure(answer, b"\xff\xff")
     assert (failed.code, failed.info.reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
 
