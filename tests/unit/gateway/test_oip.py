@@ -207,8 +207,8 @@ async def test_a_dead_backend_is_not_asked_again_until_it_is_ready() -> None:
         assert await member.ask(question()) == Failure(Cause.MEMBER_NOT_READY, attempts=0)
         server.ready, server.infer = True, echo
         async with asyncio.timeout(5):
-            while not member.ready:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - the prober of a real connection sets the pace
+            while not member.ready:  # noqa: ASYNC110 - the prober of a real connection sets the pace
+                await asyncio.sleep(0.01)
         assert isinstance(await member.ask(question()), Answer)
 
 
