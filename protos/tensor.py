@@ -178,10 +178,8 @@ class Tensor:
         """Decode to an array of :attr:`shape`; numbers are a read-only view of the bytes, BOOL is a copy."""
         if self.datatype != "BYTES":
             elements: Array = np.frombuffer(self.raw, DTYPES[self.datatype])
-            if self.datatype == "BOOL":
-                elements = (
-                    elements.view(np.uint8) != 0
-                )  # foreign bytes above 1 would confuse numpy and models
+            if self.datatype == "BOOL":  # foreign bytes above 1 would confuse numpy and models
+                elements = elements.view(np.uint8) != 0
             view = elements.reshape(self.shape)
             view.flags.writeable = False
             return view

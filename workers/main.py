@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--drain-s",
-        type=float,
+        type=_seconds,
         default=30.0,
         help="longest time to finish requests at shutdown (default: 30)",
     )

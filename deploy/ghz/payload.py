@@ -41,9 +41,11 @@ def write_payload(folder: Path, data: Path) -> None:
 
     Raises:
         OSError: If the rows cannot be read.
-        KeyError: If the file has no ``pixels``.
+        ValueError: If they are not such rows.
     """
     with np.load(data, allow_pickle=False) as arrays:
+        if INPUT not in arrays:
+            raise ValueError(f"{data} has no array {INPUT!r}")
         pixels = np.ascontiguousarray(arrays[INPUT], np.float32)
     rows = [Tensor.from_array(pixels[i : i + 1]) for i in range(len(pixels))]
     folder.mkdir(parents=True, exist_ok=True)

@@ -101,11 +101,11 @@ def read_plans(paths: Iterable[Path], calls: int | None = None) -> tuple[Plan, .
     """
     plans = []
     for path in paths:
-        config = json.loads(path.read_bytes())
         try:
+            config = json.loads(path.read_bytes())
             plans.append(Plan(path, str(config["name"]), calls or int(config["total"])))
-        except (KeyError, TypeError):
-            raise ValueError(f"{path}: needs 'name' and 'total'") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: needs 'name' and 'total' in a JSON object ({error!r})") from None
     return tuple(plans)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Outage", "kill_and_watch"]
 
-CALLERS = 4
+CALLERS = 2
 CALM_S = 1.0
 RETURN_TIMEOUT_S = 30.0
 _POLL_S = 0.02

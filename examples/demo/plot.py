@@ -32,6 +32,7 @@ def save_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
         layout="constrained",
         squeeze=False,
     )
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     for panel, comparison in zip(panels[:, 0], comparisons, strict=True):
         _draw(panel, comparison)
     figure.savefig(path, dpi=150)

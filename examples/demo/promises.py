@@ -39,7 +39,7 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
         Promise(
             "every served answer equals the same merge computed directly",
             all(match.equal for match in matches),
-            f"{len(matches)} outputs, largest difference {worst:.1e}",
+            f"{len(matches)} outputs of {digits.comparison.rows + reviews.comparison.rows:,} rows, {_apart(worst)}",
         ),
         Promise(
             "the polarity ensemble is not below its best member",
@@ -49,17 +49,17 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
         Promise(
             f"no call fails while the worker of {outage.victim} is killed and restarted",
             not outage.failed,
-            f"{len(outage.calls)} calls, {len(outage.failed)} failed" + _first_error(digits),
+            f"{len(outage.calls):,} calls, {len(outage.failed)} failed" + _first_error(digits),
         ),
         Promise(
             "answers without it say so, and name the cause",
             bool(lacking) and not outage.silent and all(causes),
-            f"{len(lacking)} degraded answers ({', '.join(causes) or 'none'}), {len(outage.silent)} silent",
+            f"{len(lacking):,} degraded answers ({', '.join(causes) or 'none'}), {len(outage.silent)} silent",
         ),
         Promise(
             "each of them is the mean of the members that are left",
             during.equal,
-            f"{during.rows} answers, largest difference {during.max_difference:.1e}",
+            f"{during.rows:,} answers, {_apart(during.max_difference)}",
         ),
         Promise(
             "the worker comes back by itself",
@@ -72,6 +72,10 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
             ", ".join(refusal.reason or "none" for refusal in refused),
         ),
     )
+
+
+def _apart(difference: float) -> str:
+    return f"largest difference {difference:.1e}" if difference else "bit for bit"
 
 
 def _first_error(digits: DigitsStudy) -> str:

@@ -109,7 +109,8 @@ def _outage(outage: Outage) -> Table:
         "after": (back_s, float("inf")),
     }
     for name, (start, stop) in phases.items():
-        calls = [call for call in outage.calls if start <= call.sent_s < stop]
+        # a call under way at the kill belongs to what follows it
+        calls = [call for call in outage.calls if start <= call.sent_s + call.took_s < stop]
         table.add_row(
             name,
             f"{len(calls):,}",

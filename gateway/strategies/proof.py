@@ -33,18 +33,18 @@ ALL = tuple(DTYPES)
 
 
 def only_output(seats: Sequence[SeatSpec]) -> str:
-    """Return the name of the one output that the first seat has.
+    """Return the name of the one output that the first seat has, as every seat has just one.
 
     Raises:
-        StrategyError: If there is no seat, or if the output must be named because there are several.
+        StrategyError: If there is no seat, or if the output must be named because a seat has several.
     """
-    first = first_seat(seats)
-    if len(first.outputs) != 1:
-        raise StrategyError(
-            f"member {first.name!r} has the outputs {_listed(first.outputs)}; "
-            f"name the one to merge with `output:`"
-        )
-    return next(iter(first.outputs))
+    for seat in seats:
+        if len(seat.outputs) != 1:
+            raise StrategyError(
+                f"member {seat.name!r} has the outputs {_listed(seat.outputs)}; "
+                f"name the one to merge with `output:`"
+            )
+    return next(iter(first_seat(seats).outputs))
 
 
 def shared_specs(

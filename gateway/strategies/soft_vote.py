@@ -110,18 +110,25 @@ class SoftVote(Strategy):
         return share
 
     def _chosen(self, seats: Sequence[SeatSpec]) -> str:
-        first = first_seat(seats)
-        fit = [s.name for s in first.outputs.values() if s.datatype in FLOATS and len(s.shape) > 1]
-        if self.options.output is None and len(fit) != 1:
-            raise StrategyError(
-                f"member {first.name!r} has {len(fit)} float outputs with a class axis "
-                f"({', '.join(fit) or 'none'}); name the probabilities with `output:`"
-            )
-        return self.options.output or fit[0]
+        if self.options.output is not None:
+            return self.options.output
+        for seat in seats:
+            fit = [s.name for s in seat.outputs.values() if _has_classes(s.datatype, len(s.shape))]
+            if len(fit) != 1:
+                raise StrategyError(
+                    f"member {seat.name!r} has {len(fit)} float outputs with a class axis "
+                    f"({', '.join(fit) or 'none'}); name the probabilities with `output:`"
+                )
+        specs = first_seat(seats).outputs.values()
+        return next(s.name for s in specs if _has_classes(s.datatype, len(s.shape)))
 
     def _answered(self, state: State) -> str:
         """Return the name that :meth:`_chosen` gave, from the arrays themselves."""
         if self.options.output is not None:
             return self.options.output
         outputs = next(outputs for outputs in state.outputs if outputs)
-        return next(n for n, a in outputs.items() if a.ndim > 1 and datatype_of(a.dtype) in FLOATS)
+        return next(name for name, a in outputs.items() if _has_classes(datatype_of(a.dtype), a.ndim))
+
+
+def _has_classes(datatype: str, rank: int) -> bool:
+    return datatype in FLOATS and rank > 1

@@ -65,8 +65,8 @@ def test_killing_each_worker_in_turn_under_load_fails_no_call(
             (pid,) = server.pids(name)
             os.kill(pid, signal.SIGKILL)
             # the next one may only go when this one is back, else two are missing at once
-            eventually(lambda: server.pids(name) not in ([], [pid]), within_s=10, what="it runs again")
-            eventually(lambda: whole_again(server.address), within_s=10, what="it answers again")
+            eventually(lambda: server.pids(name) not in ([], [pid]), within_s=30, what="it runs again")
+            eventually(lambda: whole_again(server.address), within_s=30, what="it answers again")
             time.sleep(0.1)
     finally:
         stop.set()

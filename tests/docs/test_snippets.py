@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +44,9 @@ class Snippet:
 def snippets() -> Iterator[Snippet]:
     for page in PAGES:
         text = page.read_text()
-        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            yield Snippet(page, text[: found.start()].count("\n") + 1, found[1], found[2])
+        for found in re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            line = text[: found.start()].count("\n") + 1
+            yield Snippet(page, line, found[2], textwrap.dedent(found[3]))
 
 
 SNIPPETS = list(snippets())
@@ -67,12 +69,17 @@ def test_every_fence_is_of_a_known_language() -> None:
     assert len(of("sh", "python", "yaml")) > 5
 
 
-@pytest.mark.parametrize("snippet", of("python"), ids=lambda s: s.id)
-def test_python_snippets_run(demo: Served, snippet: Snippet) -> None:
-    """Copied into a file, they run against a gateway that serves the digits example."""
-    text = snippet.text.replace("127.0.0.1:8001", demo.address)
+@pytest.mark.parametrize("page", sorted({s.page for s in of("python")}), ids=lambda page: page.name)
+def test_python_snippets_run(demo: Served, page: Path) -> None:
+    """Those of one page, in order, run as one program against a gateway that serves the digits example."""
+    text = "\n".join(snippet.text for snippet in of("python") if snippet.page == page)
     done = subprocess.run(
-        [sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", text.replace("127.0.0.1:8001", demo.address)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

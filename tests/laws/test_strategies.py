@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,7 +31,7 @@ from gateway.strategies.soft_vote import SoftVote
 from gateway.strategies.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from accord.strategy import Array, Mask, SeatSpec, State
 
@@ -230,6 +231,91 @@ def test_the_one_call_of_an_author_applies_every_law_that_says_something() -> No
     with pytest.raises(LawBroken) as caught:
         check_strategy(Sums)
     assert caught.value.law == "idempotent"
+
+
+class Extra(Mean):
+    def combine(self, state: State, rows: Mask) -> dict[str, Array]:
+        return super().combine(state, rows) | {"extra": np.zeros(int(rows.sum()))}
+
+
+class Longer(Mean):
+    def merge(self, values: Sequence[Array], weights: Array) -> Array:
+        return np.concatenate([values[0], values[0]])
+
+
+class Reweighs(WeightedMean):
+    def combine(self, state: State, rows: Mask) -> dict[str, Array]:
+        state.weights[:] = 1.0
+        return super().combine(state, rows)
+
+
+class Misshapes(Mean):
+    def settled(self, state: State) -> Exits:
+        return Exits(np.ones(state.n + 1, np.bool_))
+
+
+class Hopes(Mean):
+    def settled(self, state: State) -> Exits:
+        nothing = ~(state.answered | state.failed).any(axis=0)
+        return Exits(nothing | super().settled(state).done)
+
+
+class Waits(Mean):
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        return ()
+
+
+class Forces(Mean):
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        return super().plan(replace(state, eligible=np.ones_like(state.eligible)))
+
+
+class Repeats(Mean):
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        return super().plan(replace(state, asked=np.zeros_like(state.asked)))
+
+
+class Doubles(Mean):
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        return super().plan(state) * 2
+
+
+class Flattens(Mean):
+    def shares(self, state: State, rows: Mask) -> Array:
+        return np.ones(int(rows.sum()))
+
+
+class Overrates(SoftVote):
+    def agreement(self, state: State, rows: Mask, merged: Mapping[str, Array]) -> Array:
+        return np.full(int(rows.sum()), 1.5)
+
+
+class Credits(WeightedMean):
+    def shares(self, state: State, rows: Mask) -> Array:
+        return np.asarray(self.used(state, rows) / (1 + state.weights.sum()))
+
+
+@pytest.mark.parametrize(
+    ("law", "control", "said"),
+    [
+        ("declared", Extra, "which outputs() does not declare"),
+        ("declared", Longer, "has shape"),
+        ("inputs_untouched", Reweighs, "the weights changed"),
+        ("settled", Misshapes, "not bool [n]"),
+        ("settled", Hopes, "was settled and is no more"),
+        ("plan", Waits, "nobody is asked at first"),
+        ("plan", Forces, "asked, but not eligible"),
+        ("plan", Repeats, "asked twice for one row"),
+        ("plan", Doubles, "asked twice in one wave"),
+        ("shares", Flattens, "not float64 [k, rows]"),
+        ("shares", Overrates, "not a share per row"),
+        ("weights_scale", Credits, "the shares differ"),
+    ],
+)
+def test_a_law_looks_at_each_of_its_parts(law: str, control: type[Strategy], said: str) -> None:
+    """A law that says several things has a control for each, and says which one is broken."""
+    with pytest.raises(LawBroken, match=re.escape(said)):
+        check_law(control, law)
 
 
 @pytest.mark.parametrize(

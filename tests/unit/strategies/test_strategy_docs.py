@@ -52,5 +52,5 @@ def test_the_recipe_works() -> None:
     """Its code runs as it stands and passes the laws, which are its last step."""
     scope: dict[str, Any] = {"__name__": "recipe"}
     for code in blocks("python"):
-        exec(compile(code, "docs/strategies.md", "exec"), scope)  # noqa: S102 - it is our own text
+        exec(compile(code, "docs/strategies.md", "exec"), scope)
     assert scope["Optimist"].kind == "optimist"

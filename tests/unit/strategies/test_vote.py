@@ -121,7 +121,9 @@ def test_what_is_no_ballot_is_refused(prove: Prove, seat: Seat, spec: TensorSpec
 
 def test_several_outputs_need_a_name(prove: Prove, seat: Seat) -> None:
     """It does not guess which of two outputs votes."""
-    a = seat("a", TensorSpec("y", "INT64", (-1,)), TensorSpec("z", "INT64", (-1,)))
-    with pytest.raises(StrategyError, match="member 'a' has the outputs y, z; name the one"):
-        prove("vote", a)
+    y, z = TensorSpec("y", "INT64", (-1,)), TensorSpec("z", "INT64", (-1,))
+    a = seat("a", y, z)
+    for seats in ((a,), (seat("b", z), a)):
+        with pytest.raises(StrategyError, match="member 'a' has the outputs y, z; name the one"):
+            prove("vote", *seats)
     assert prove("vote", a, output="z", label="verdict") == (TensorSpec("verdict", "INT64", (-1,)),)
