@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 PROTOS := $(wildcard protos/accord/v1/*.proto)
-ORT ?= cpu
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 
@@ -27,9 +27,12 @@ $(READY): $(LOCK) pyproject.toml
 
 .PHONY: lock
 lock: $(READY) ## Renew the lock files from pyproject.toml
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra cpu --extra demo --extra dev pyproject.toml requirements/build.in -o $(LOCK)
-	@echo 'uv' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/installer.lock
+	@$(COMPILE) --extra cpu --extra demo --extra dev pyproject.toml requirements/build.in -o $(LOCK)
+	@echo uv | $(COMPILE) --no-annotate - -o requirements/installer.lock
+	@$(COMPILE) -c $(LOCK) pyproject.toml -o requirements/gateway.lock
+	@$(COMPILE) -c $(LOCK) --extra cpu pyproject.toml -o requirements/runtime-cpu.lock
+	@$(COMPILE) -c $(LOCK) --extra gpu pyproject.toml -o requirements/runtime-gpu.lock
+	@$(COMPILE) -c $(LOCK) requirements/build.in -o requirements/build.lock
 
 .PHONY: protos
 protos: $(READY) ## Compile protos/accord/v1 into accord/v1

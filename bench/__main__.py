@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, problem = 1, str(error)
     except grpc.aio.AioRpcError as error:
         code, problem = 1, f"a call failed: {error.code().name}: {error.details()}"
+    except psutil.NoSuchProcess:
+        code, problem = 1, f"a server's process ended under load; its log is in {options.out}"
     except KeyboardInterrupt:
         code, problem = 130, "interrupted"
     else:
@@ -97,8 +100,8 @@ def _measured(pace: Pace, out: Path, console: Console) -> tuple[Result, ...]:
         def show_progress(share: float, what: str) -> None:
             progress.update(bar, completed=share, description=what)
 
-        with running(out) as addresses:
-            legs = asyncio.run(measure(addresses, members, pixels, pace, show_progress))
+        with running(out) as targets:
+            legs = asyncio.run(measure(targets, members, pixels, pace, show_progress))
             show_progress(1.0, "done")
     return results(legs)
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import BenchFailed
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -22,7 +20,7 @@ __all__ = ["BASE", "FIGURES", "Case", "Leg", "Result", "Spread", "leg", "ratios"
 #: What everything is divided by.
 BASE = "echo"
 #: The fields of a :class:`Leg` that are reported.
-FIGURES = ("calls_per_s", "p50_s", "p99_s")
+FIGURES = ("calls_per_s", "p50_s", "p99_s", "cpu_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +46,18 @@ class Leg:
     """One target, measured once.
 
     Args:
-        calls: How many calls ended within the window.
+        calls: How many calls were made and answered.
         calls_per_s: The same, per second.
         p50_s: Their median latency.
         p99_s: The latency that 99 % of them do not exceed.
+        cpu_s: CPU time of all the target's processes for one call.
     """
 
     calls: int
     calls_per_s: float
     p50_s: float
     p99_s: float
+    cpu_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +88,21 @@ class Result:
     legs: tuple[Leg, ...]
 
 
-def leg(latencies_s: Sequence[float], window_s: float) -> Leg:
-    """Sum up the calls that ended within a window.
+def leg(latencies_s: Sequence[float], elapsed_s: float, cpu_s: float) -> Leg:
+    """Sum up calls, at least one.
 
-    Raises:
-        BenchFailed: If there was none.
+    Args:
+        latencies_s: How long each took.
+        elapsed_s: Seconds from the first one sent to the last one answered.
+        cpu_s: CPU time that the target took meanwhile.
 
     Example:
-        >>> leg([0.25, 0.5, 0.75], window_s=1.5)
-        Leg(calls=3, calls_per_s=2.0, p50_s=0.5, p99_s=0.745)
+        >>> leg([0.25, 0.5, 0.75], elapsed_s=1.5, cpu_s=0.75)
+        Leg(calls=3, calls_per_s=2.0, p50_s=0.5, p99_s=0.745, cpu_s=0.25)
     """
-    if not latencies_s:
-        raise BenchFailed(f"no call ended within {window_s:g} s; the machine is too busy to measure")
     p50, p99 = np.quantile(np.asarray(latencies_s), [0.5, 0.99])
-    return Leg(len(latencies_s), len(latencies_s) / window_s, float(p50), float(p99))
+    calls = len(latencies_s)
+    return Leg(calls, calls / elapsed_s, float(p50), float(p99), cpu_s / calls)
 
 
 def spread(values: Sequence[float]) -> Spread:

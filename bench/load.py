@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -13,7 +12,7 @@ from bench import figures
 from bench.answers import check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bench.answers import Call, Question
 
@@ -26,9 +25,8 @@ class Pace:
 
     Args:
         rounds: Rounds, in each of which every target has its turn.
-        lead_s: The least seconds under load before the window opens; it also waits for as many
-            answers as there are callers. Connections, caches and queues have settled by then.
-        window_s: Seconds that are measured.
+        lead_s: Seconds of the same load before the clock starts, for connections and caches to settle.
+        window_s: Seconds for which new calls are made.
     """
 
     rounds: int
@@ -36,41 +34,44 @@ class Pace:
     window_s: float
 
 
-async def drive(call: Call, questions: Sequence[Question], in_flight: int, pace: Pace) -> figures.Leg:
-    """Keep a number of calls in flight and sum up those that end within the window.
+async def drive(
+    call: Call, questions: Sequence[Question], in_flight: int, window_s: float, cpu: Callable[[], float]
+) -> figures.Leg:
+    """Keep a number of calls in flight for a while and sum them up.
 
-    Calls under way when the window closes are awaited but do not count, as those under way when it
-    opened do: the rate is that of the steady state.
+    Every call counts, from the first one sent to the last one answered: answers may come in bursts, and a
+    clock that stopped between two of them would see too many calls or too few.
 
     Args:
         call: Asks the target.
         questions: What to ask, in turn, and the right replies.
         in_flight: How many callers there are.
-        pace: When the window opens and closes.
+        window_s: Seconds after which no caller asks again; each asks at least once.
+        cpu: Reads the CPU time that the target has taken, in seconds.
 
     Raises:
-        BenchFailed: If a reply is wrong, or none came.
-        grpc.RpcError: If a call fails.
+        BenchFailed: If a reply is wrong.
+        grpc.aio.AioRpcError: If a call fails.
     """
-    ended: list[tuple[float, float]] = []
+    latencies_s: list[float] = []
     other: list[tuple[Question, bytes]] = []
     turn = count()
-    settled = time.perf_counter() + pace.lead_s
-    opens = closes = math.inf
+    started, cpu_before_s = time.perf_counter(), cpu()
 
     async def caller() -> None:
-        nonlocal opens, closes
-        while (sent := time.perf_counter()) < closes:
+        ends = False
+        while not ends:
+            sent = time.perf_counter()
             question = questions[next(turn) % len(questions)]
             reply = await call(question.request)
             done = time.perf_counter()
-            ended.append((done, done - sent))
+            latencies_s.append(done - sent)
             if reply != question.reply:
                 other.append((question, reply))
-            if done >= settled and len(ended) >= in_flight and opens == math.inf:
-                opens, closes = done, done + pace.window_s
+            ends = done >= started + window_s
 
     await asyncio.gather(*(caller() for _ in range(in_flight)))
+    elapsed_s, cpu_s = time.perf_counter() - started, cpu() - cpu_before_s
     for question, reply in other:
         check(question, reply)
-    return figures.leg([took for at, took in ended if opens < at <= closes], pace.window_s)
+    return figures.leg(latencies_s, elapsed_s, cpu_s)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.answers import Call
     from bench.load import Pace
+    from bench.targets import Target
 
 __all__ = ["CASES", "measure"]
 
@@ -30,7 +31,7 @@ CALL_TIMEOUT_S = 10.0
 
 
 async def measure(
-    addresses: Mapping[str, str],
+    targets: Mapping[str, Target],
     members: Sequence[str],
     pixels: NDArray[np.float32],
     pace: Pace,
@@ -39,7 +40,7 @@ async def measure(
     """Check the answers, then drive all targets in turn.
 
     Args:
-        addresses: Where the targets listen, by name, in the order of their turns.
+        targets: Who is asked, by name, in the order of their turns.
         members: The models that the ensemble merges.
         pixels: The rows to ask for, float32 [n, 64].
         pace: How often and how long.
@@ -52,11 +53,11 @@ async def measure(
         BenchFailed: If an answer is wrong.
         grpc.aio.AioRpcError: If a call fails.
     """
-    legs: dict[Case, dict[str, list[Leg]]] = {case: {name: [] for name in addresses} for case in CASES}
+    legs: dict[Case, dict[str, list[Leg]]] = {case: {name: [] for name in targets} for case in CASES}
     async with AsyncExitStack() as stack:
         calls: dict[str, Call] = {}
-        for name, address in addresses.items():
-            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        for name, target in targets.items():
+            channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
             await stack.enter_async_context(channel)
             calls[name] = partial(channel.unary_unary(f"/{SERVICE}/ModelInfer"), timeout=CALL_TIMEOUT_S)
         progress(0.0, "checking the answers")
@@ -65,5 +66,7 @@ async def measure(
         turns = [(case, name) for _ in range(pace.rounds) for case in CASES for name in calls]
         for i, (case, name) in enumerate(turns):
             progress(i / len(turns), f"{case.name}: {name}")
-            legs[case][name].append(await drive(calls[name], asked[case.rows][name], case.in_flight, pace))
+            ask = partial(drive, calls[name], asked[case.rows][name], case.in_flight, cpu=targets[name].cpu_s)
+            await ask(window_s=pace.lead_s)
+            legs[case][name].append(await ask(window_s=pace.window_s))
     return legs

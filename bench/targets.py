@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from bench import BenchFailed
 from bench.answers import MEMBER
@@ -15,7 +18,7 @@ from examples.demo.server import serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CONFIG", "DATA", "running"]
+__all__ = ["CONFIG", "DATA", "ROOT", "Target", "running"]
 
 ROOT = Path(__file__).parents[1]
 CONFIG, MODELS, DATA = (ROOT / p for p in ("examples/digits.yaml", "build/models", "build/data/digits.npz"))
@@ -24,9 +27,27 @@ CONFIG, MODELS, DATA = (ROOT / p for p in ("examples/digits.yaml", "build/models
 WORKER = ("workers.main", "--repository", str(MODELS), "--model", MEMBER, "--threads", "1")
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server.
+
+    Args:
+        address: Where it listens.
+        processes: All that it consists of.
+    """
+
+    address: str
+    processes: tuple[psutil.Process, ...]
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has taken so far, in seconds."""
+        times = [process.cpu_times() for process in self.processes]
+        return sum(time.user + time.system for time in times)
+
+
 @contextmanager
-def running(out: Path) -> Iterator[dict[str, str]]:
-    """Start all targets, yield their addresses by name in the order of measurement, and stop them.
+def running(out: Path) -> Iterator[dict[str, Target]]:
+    """Start all targets, yield them by name in the order of measurement, and stop them.
 
     Args:
         out: Where their logs go.
@@ -36,11 +57,23 @@ def running(out: Path) -> Iterator[dict[str, str]]:
         ExampleError: If the gateway does not.
     """
     with ExitStack() as stack:
-        yield {
-            "echo": stack.enter_context(_listening(out / "echo.log", "bench.echo")),
-            "worker": stack.enter_context(_listening(out / "worker.log", *WORKER)),
-            "gateway": stack.enter_context(serve(CONFIG, out)).address,
-        }
+        targets = {}
+        for name, server in {
+            "echo": _listening(out / "echo.log", "bench.echo"),
+            "worker": _listening(out / "worker.log", *WORKER),
+            "gateway": _serving(out),
+        }.items():
+            others = set(psutil.Process().children(recursive=True))
+            address = stack.enter_context(server)
+            own = set(psutil.Process().children(recursive=True)) - others
+            targets[name] = Target(address, tuple(own))
+        yield targets
+
+
+@contextmanager
+def _serving(out: Path) -> Iterator[str]:
+    with serve(CONFIG, out) as server:
+        yield server.address
 
 
 @contextmanager

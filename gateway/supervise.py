@@ -63,7 +63,11 @@ class _Child:
         failures = 0
         while True:
             started = time.monotonic()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+            except OSError as error:
+                _log.error("%s cannot be started: %s", self.name, error)
+                return
             if self.stopping or code in FINAL_CODES:
                 return
             failures = self.backoff.failures(failures, time.monotonic() - started)

@@ -48,7 +48,8 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 #: The highest rank accepted; numpy itself ends at 64, ONNX models rarely pass 6.
 MAX_RANK = 16
-_MAX_ELEMENTS = 2**63 - 1
+#: numpy counts an array's bytes in 63 bits, and counts the other dimensions also where one is 0.
+_MAX_ELEMENTS = 2**60 - 1
 _LENGTH = struct.Struct("<I")
 
 
@@ -228,7 +229,7 @@ def checked_count(name: str, datatype: str, shape: Sequence[int]) -> int:
 
     Raises:
         TensorFault: DTYPE_MISMATCH for an unknown datatype; SHAPE_MISMATCH for a negative dimension, a
-            rank above :data:`MAX_RANK` or a product beyond 63 bits.
+            rank above :data:`MAX_RANK` or a product beyond 60 bits.
     """
     if datatype not in DTYPES:
         raise TensorFault(
@@ -240,7 +241,7 @@ def checked_count(name: str, datatype: str, shape: Sequence[int]) -> int:
         raise TensorFault("SHAPE_MISMATCH", name, f"has shape {list(shape)}; a dimension may not be negative")
     count = prod(shape)
     if count > _MAX_ELEMENTS or prod(d for d in shape if d) > _MAX_ELEMENTS:
-        raise TensorFault("SHAPE_MISMATCH", name, f"has shape {list(shape)}; that is more than 2^63 elements")
+        raise TensorFault("SHAPE_MISMATCH", name, f"has shape {list(shape)}; that is more than 2^60 elements")
     return count
 
 

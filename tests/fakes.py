@@ -17,10 +17,12 @@ import numpy as np
 from gateway.config import Config
 from gateway.engine.compile import compile_ensemble
 from gateway.engine.engine import Engine
+from gateway.engine.plan import Merge
 from gateway.values import Answer, Batch, Failure, Question, Reply, Rider
 from protos.errors import Cause
 from protos.model import ModelSpec
 from protos.tensor import Tensor, TensorSpec
+from tests.clock import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.strategies.base import Array, Strategy
 
 __all__ = [
+    "NEVER",
     "Asked",
     "Delivered",
     "FakeMember",
@@ -38,12 +41,24 @@ __all__ = [
     "compiled",
     "config",
     "drive",
+    "ensemble",
     "fails",
+    "fakes",
+    "late",
+    "lost",
+    "nested_with",
+    "one",
+    "one_of",
+    "outcomes",
     "raising",
+    "riders",
+    "seats",
     "spec",
     "with_strategy",
 ]
 
+#: Longer than any test.
+NEVER = 1e9
 #: What a fake says to a question.
 Says = Callable[[Question], Answer | Failure]
 
@@ -154,6 +169,31 @@ class FakeMember:
             raise
         finally:
             asked.ended = loop.time()
+
+
+def ensemble(*members: Mapping[str, Any], kind: str = "mean", **policy: Any) -> dict[str, Any]:
+    """Return an ensemble as the configuration has it."""
+    return {"strategy": {"kind": kind}, "members": list(members), **policy}
+
+
+def seats(*names: str) -> list[dict[str, Any]]:
+    """Return plain seats of these models."""
+    return [{"model": name} for name in names]
+
+
+def fakes(**turns: Turn) -> dict[str, FakeMember]:
+    """Return members that map x to y, each with one turn."""
+    return {name: FakeMember(spec(name), turn) for name, turn in turns.items()}
+
+
+def late(after_s: float, amount: float = 0.0) -> Turn:
+    """Answer ``x + amount`` after a while."""
+    return Turn(says=adds(amount), after_s=after_s)
+
+
+def lost(cause: Cause, after_s: float = 0.0) -> Turn:
+    """Fail after a while."""
+    return Turn(says=fails(cause), after_s=after_s)
 
 
 def spec(
@@ -272,3 +312,38 @@ async def drive(
     delivered: list[Delivered] = []
     await Engine(members).run(batch, lambda reply: delivered.append(Delivered(loop.time(), reply)))
     return delivered
+
+
+def one_of(members: dict[str, FakeMember], plan: Plan, *args: Any, **kwargs: Any) -> Delivered:
+    """Drive a batch of one rider through a plan, and return the one reply."""
+    (delivered,) = run(drive(members, plan, *args, **kwargs))
+    assert delivered.reply.final
+    return delivered
+
+
+def one(members: dict[str, FakeMember], ensembles: dict[str, Any], *args: Any, **kwargs: Any) -> Delivered:
+    """Drive a batch of one rider through ensemble ``e``, and return the one reply."""
+    return one_of(members, compiled(members, ensembles), *args, **kwargs)
+
+
+def nested_with(plan: Plan, strategy: Strategy) -> Plan:
+    """Replace the strategy of the first seat's ensemble."""
+    first, *rest = plan.merge.seats
+    assert isinstance(first.source, Merge)
+    changed = replace(first, source=replace(first.source, strategy=strategy))
+    return replace(plan, merge=replace(plan.merge, seats=(changed, *rest)))
+
+
+def outcomes(delivered: Delivered) -> dict[str, tuple[str, str]]:
+    """Return outcome and cause by seat."""
+    return {
+        seat.seat: (seat.outcome.name, seat.cause.name if seat.cause else "")
+        for seat in delivered.reply.report.seats
+    }
+
+
+def riders(*deadlines: float, rows: int = 1) -> list[Rider]:
+    """Return riders who arrive at time 0, each with the next rows."""
+    return [
+        Rider(f"r{i}", slice(i * rows, (i + 1) * rows), 0.0, deadline) for i, deadline in enumerate(deadlines)
+    ]

@@ -25,14 +25,14 @@ def table(runs: Sequence[Run]) -> Table:
     """Return one line for each run; latencies are in milliseconds."""
     made = Table(caption="latencies of OK calls in ms")
     made.add_column("run", no_wrap=True)
-    made.add_column("in flight", justify="right")
+    made.add_column("load", justify="right", no_wrap=True)
     made.add_column("answers")
-    for title in ("calls/s", "p50", "p95", "p99", "slowest"):
+    for title in ("calls/s", "p50", "p95", "p99", "max"):
         made.add_column(title, justify="right", no_wrap=True)
     for run in runs:
         made.add_row(
             run.name,
-            str(run.concurrency),
+            f"{run.rate}/s" if run.rate else f"{run.concurrency} at once",
             Text(_statuses(run), style="red" if run.problem else "green"),
             f"{run.per_second:,.0f}",
             *(_ms(value) for value in (run.p50_s, run.p95_s, run.p99_s, run.slowest_s)),
@@ -74,4 +74,6 @@ def _statuses(run: Run) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value * 1e3:.1f}"
+    if value is None:
+        return "-"
+    return f"{value * 1e3:.1f}" if value < 0.1 else f"{value * 1e3:,.0f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,12 +33,10 @@ class Served:
     Args:
         outputs: The merged outputs by name, [n, ...].
         members: Each seat's own outputs by name; nested seats as ``outer/inner``.
-        elapsed_s: Seconds it took.
     """
 
     outputs: Mapping[str, NDArray[Any]]
     members: Mapping[str, Mapping[str, NDArray[Any]]]
-    elapsed_s: float
 
 
 def ask_all(client: Client, ensemble: str, inputs: Mapping[str, NDArray[Any]], *, batch: int) -> Served:
@@ -56,7 +53,6 @@ def ask_all(client: Client, ensemble: str, inputs: Mapping[str, NDArray[Any]], *
         ExampleError: If a member is missing from an answer.
     """
     rows = len(next(iter(inputs.values())))
-    started = time.perf_counter()
 
     def ask(start: int) -> tuple[Arrays, dict[str, Arrays]]:
         part = {name: array[start : start + batch] for name, array in inputs.items()}
@@ -68,9 +64,8 @@ def ask_all(client: Client, ensemble: str, inputs: Mapping[str, NDArray[Any]], *
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         parts = list(pool.map(ask, range(0, rows, batch)))
-    elapsed_s = time.perf_counter() - started
     members = {seat: _joined([own[seat] for _, own in parts]) for seat in parts[0][1]}
-    return Served(_joined([outputs for outputs, _ in parts]), members, elapsed_s)
+    return Served(_joined([outputs for outputs, _ in parts]), members)
 
 
 def members_of(answer: Answer) -> dict[str, Arrays]:

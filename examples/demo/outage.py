@@ -50,6 +50,11 @@ class Call:
     missing: Mapping[str, str]
     outputs: Mapping[str, NDArray[Any]]
 
+    @property
+    def ended_s(self) -> float:
+        """When it ended, in seconds since the callers started."""
+        return self.sent_s + self.took_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
@@ -82,7 +87,7 @@ class Outage:
 
     @property
     def back_s(self) -> float | None:
-        """Seconds from the kill to the first call after the last that lacked the victim; None if none came."""
+        """Seconds from the kill to the first call after the last one that lacked the victim, if any came."""
         lacking = [call.sent_s for call in self.without_victim]
         whole = [call.sent_s for call in self.calls if not call.missing and not call.error]
         after = [sent for sent in whole if lacking and sent > max(lacking)]

@@ -9,6 +9,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,9 @@ def save_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
         1,
         figsize=(8, 0.42 * sum(heights) + 1.1 * len(comparisons) + 0.3),
         height_ratios=heights,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1),
         squeeze=False,
     )
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     for panel, comparison in zip(panels[:, 0], comparisons, strict=True):
         _draw(panel, comparison)
     figure.savefig(path, dpi=150)

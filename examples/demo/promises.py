@@ -34,12 +34,13 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
     outage, refused = digits.outage, (*digits.refusals, *reviews.refusals)
     lacking = outage.without_victim
     causes = sorted({call.missing[outage.victim] for call in lacking})
+    rows = digits.comparison.rows + reviews.comparison.rows
     worst = max(match.max_difference for match in matches)
     return (
         Promise(
             "every served answer equals the same merge computed directly",
             all(match.equal for match in matches),
-            f"{len(matches)} outputs of {digits.comparison.rows + reviews.comparison.rows:,} rows, {_apart(worst)}",
+            f"{len(matches)} outputs of {rows:,} rows, {_apart(worst)}",
         ),
         Promise(
             "the polarity ensemble is not below its best member",
@@ -53,7 +54,7 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
         ),
         Promise(
             "answers without it say so, and name the cause",
-            bool(lacking) and not outage.silent and all(causes),
+            bool(lacking) and not outage.silent and "UNSPECIFIED" not in causes,
             f"{len(lacking):,} degraded answers ({', '.join(causes) or 'none'}), {len(outage.silent)} silent",
         ),
         Promise(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from examples.demo.outage import Outage
+    from examples.demo.outage import Call, Outage
     from examples.demo.promises import Promise
     from examples.demo.refusals import Refusal
     from examples.demo.scores import Comparison
@@ -27,8 +27,7 @@ def show(console: Console, digits: DigitsStudy, reviews: ReviewsStudy, kept: Seq
     """Print everything."""
     for study in (digits, reviews):
         console.print(_accuracies(study.comparison))
-        console.print(f"  {escape(study.comparison.claim)}; {study.rows_per_s:,.0f} rows/s", highlight=False)
-        console.print()
+        console.print(f"{escape(study.comparison.claim)}\n", highlight=False)
     console.print(
         f"In the same calls: domain {_percent(reviews.domain)} right; intensity off by "
         f"{reviews.intensity_rmse:.2f} (root mean square, scale -4 to 4), correlation "
@@ -47,7 +46,6 @@ def as_json(digits: DigitsStudy, reviews: ReviewsStudy, kept: Sequence[Promise])
             "comparison": _plain(digits.comparison),
             "matches": [asdict(match) for match in (*digits.matches, digits.outage_match)],
             "outage": _phases(digits.outage),
-            "rows_per_s": digits.rows_per_s,
         },
         "reviews": {
             "comparison": _plain(reviews.comparison),
@@ -55,7 +53,6 @@ def as_json(digits: DigitsStudy, reviews: ReviewsStudy, kept: Sequence[Promise])
             "intensity_rmse": reviews.intensity_rmse,
             "intensity_correlation": reviews.intensity_correlation,
             "matches": [asdict(match) for match in reviews.matches],
-            "rows_per_s": reviews.rows_per_s,
         },
         "refusals": [asdict(refusal) for refusal in (*digits.refusals, *reviews.refusals)],
         "promises": [asdict(promise) for promise in kept],
@@ -99,23 +96,27 @@ def _accuracies(comparison: Comparison) -> Table:
 
 
 def _outage(outage: Outage) -> Table:
-    table = Table(title=f"The worker of {outage.victim} is killed while callers go on asking, row by row")
+    table = Table(title=f"The worker of {outage.victim} is killed under load")
     for column in ("when", "calls", "failed", "degraded", "slowest"):
         table.add_column(column, justify="left" if column == "when" else "right")
     back_s = float("inf") if outage.back_s is None else outage.killed_s + outage.back_s
-    phases = {
-        "before the kill": (0.0, outage.killed_s),
-        f"until it is back, {back_s - outage.killed_s:.1f} s later": (outage.killed_s, back_s),
-        "after": (back_s, float("inf")),
+    phases: dict[str, list[Call]] = {
+        "before the kill": [],
+        f"until it is back, {back_s - outage.killed_s:.1f} s later": [],
+        "after": [],
     }
-    for name, (start, stop) in phases.items():
-        # a call under way at the kill belongs to what follows it
-        calls = [call for call in outage.calls if start <= call.sent_s + call.took_s < stop]
+    before, during, after = phases.values()
+    for call in outage.calls:
+        # a call that was under way at the kill belongs to what follows it
+        (before if call.ended_s < outage.killed_s else after if call.sent_s >= back_s else during).append(
+            call
+        )
+    for name, calls in phases.items():
         table.add_row(
             name,
             f"{len(calls):,}",
             str(sum(bool(call.error) for call in calls)),
-            str(sum(call.degraded for call in calls)),
+            f"{sum(call.degraded for call in calls):,}",
             f"{1000 * max((call.took_s for call in calls), default=0.0):.0f} ms",
         )
     return table

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interval", "bootstrap", "paired_bootstrap"]
 
-DRAWS = 10_000
+DRAWS = 5_000
 LEVEL = 0.95
 
 #: Numbers drawn at a time, so that memory stays small.
@@ -93,6 +93,6 @@ def _resampled_means(
     means = np.empty(draws)
     for start in range(0, draws, per_chunk):
         stop = min(start + per_chunk, draws)
-        drawn = generator.integers(0, count, (stop - start, count))
+        drawn = generator.integers(0, count, (stop - start, count), np.int32)
         means[start:stop] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return means

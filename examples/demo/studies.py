@@ -45,7 +45,6 @@ class DigitsStudy:
         outage: A worker killed under load.
         outage_match: The answers during it against the mean of the members that were left.
         refusals: Wrong requests.
-        rows_per_s: Rows answered per second.
     """
 
     comparison: Comparison
@@ -53,7 +52,6 @@ class DigitsStudy:
     outage: Outage
     outage_match: Match
     refusals: tuple[refusals.Refusal, ...]
-    rows_per_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,6 @@ class ReviewsStudy:
         intensity_correlation: Pearson's correlation with the true ratings.
         matches: As for the digits.
         refusals: As for the digits.
-        rows_per_s: As for the digits.
     """
 
     comparison: Comparison
@@ -76,7 +73,6 @@ class ReviewsStudy:
     intensity_correlation: float
     matches: tuple[Match, ...]
     refusals: tuple[refusals.Refusal, ...]
-    rows_per_s: float
 
 
 def study_digits(client: Client, server: Server, repository: Path, data: Path) -> DigitsStudy:
@@ -104,7 +100,6 @@ def study_digits(client: Client, server: Server, repository: Path, data: Path) -
         outage=outage,
         outage_match=_during(outage, own),
         refusals=tuple(refusals.ask_wrongly(client, wrong) for wrong in refusals.ON_DIGITS),
-        rows_per_s=len(merged) / served.elapsed_s,
     )
 
 
@@ -146,7 +141,6 @@ def study_reviews(client: Client, repository: Path, data: Path) -> ReviewsStudy:
             compare("domain.label", domain, _names(own["domain"]["label"])),
         ),
         refusals=tuple(refusals.ask_wrongly(client, wrong) for wrong in refusals.ON_REVIEWS),
-        rows_per_s=len(merged) / served.elapsed_s,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
 from examples.models.export import check_parity, to_onnx
 from examples.models.fit import Recipe, Rows, choose
 from examples.models.repository import Export
@@ -61,7 +63,9 @@ def make(family: Family, recipe: Recipe) -> Export:
     """
     inputs, targets = family.data.inputs, family.data.targets[recipe.task]
     train, validation = (Rows(inputs[part], targets[part]) for part in ("train", "validation"))
-    fitted = choose(recipe, train, validation)
+    # threads that wait for each other spin, and their number would change the last bits of a fit
+    with threadpool_limits(1):
+        fitted = choose(recipe, train, validation)
     onnx = to_onnx(fitted.pipeline, family.source, recipe.outputs)
     parity = check_parity(recipe.name, onnx, fitted.pipeline, family.source, validation.inputs)
     card = {

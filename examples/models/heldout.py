@@ -58,9 +58,9 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         ExampleError: If it is not there or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ExampleError(
             f"{path}: cannot be read ({error}); make it with: python -m examples.models"
         ) from None
@@ -69,7 +69,7 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
 def stamp_of(path: Path) -> str:
     """Return the stamp of a file, empty where there is none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return str(file["stamp"])
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
         return ""

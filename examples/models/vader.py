@@ -88,13 +88,17 @@ def read(archive: Path) -> Corpus:
             inner = _member(outer, _INNER)
         with tarfile.open(fileobj=io.BytesIO(inner)) as files:
             for domain, name in _FILES.items():
-                rows += [_row(domain, line) for line in _member(files, name).decode("utf-8").splitlines()]
-            lexicon = _member(files, _LEXICON).decode("utf-8", "replace").splitlines()
+                rows += [_row(domain, line) for line in _lines(_member(files, name).decode("utf-8"))]
+            lexicon = _lines(_member(files, _LEXICON).decode("utf-8", "replace"))
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
         raise ExampleError(f"{archive}: does not hold the expected corpus ({error})") from None
     domains, documents, ratings, texts = zip(*rows, strict=True)
-    words = tuple(line.split("\t", 1)[0] for line in lexicon if line.strip())
+    words = tuple(line.split("\t", 1)[0] for line in lexicon)
     return Corpus(texts=texts, ratings=ratings, domains=domains, documents=documents, lexicon=words)
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def _download(path: Path) -> None:

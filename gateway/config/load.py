@@ -7,6 +7,7 @@ references between sections. All complaints of a stage are reported together.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from gateway.config.schema import Config
+from gateway.config.schema import SEAT_NAME, Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,9 +91,13 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Conf
     Raises:
         ConfigError: With every complaint of the first stage that fails.
     """
-    document = _parse(path, environment or {})
     try:
-        config = Config.model_validate(_plain(document.tree), context={"base": path.resolve().parent})
+        document = _parse(path, environment or {})
+        tree = _plain(document.tree)
+    except RecursionError:  # by its depth, or by an alias to a part around it
+        raise ConfigError([Complaint(str(path), 0, "", "is nested too deeply")]) from None
+    try:
+        config = Config.model_validate(tree, context={"base": path.resolve().parent})
     except ValidationError as error:
         raise ConfigError([document.complain(*_explain(e)) for e in error.errors()]) from None
     complaints = [document.complain(*c) for c in _references(config)]
@@ -136,7 +141,7 @@ def _override(tree: CommentedMap, environment: Mapping[str, str]) -> dict[_Path,
         if isinstance(section, dict):
             try:
                 section[key] = YAML(typ="safe").load(text)
-            except YAMLError:
+            except (YAMLError, ValueError, RecursionError):
                 section[key] = text
     return overridden
 
@@ -230,6 +235,8 @@ def _references(config: Config) -> Iterator[tuple[_Path, str]]:
                 wrong = "; it is a model: write model: instead" if member.ensemble in config.models else ""
                 hint = wrong or _hint(member.ensemble, list(config.ensembles))
                 yield (*at, "ensemble"), f"there is no ensemble {member.ensemble!r}{hint}"
+            if not re.fullmatch(SEAT_NAME, member.seat):
+                yield at, f"the seat would be named {member.seat!r}; give it a name: of letters, digits, '-_'"
             if member.seat in seen:
                 yield at, f"the seat name {member.seat!r} is taken; give one of the two a name:"
             seen.add(member.seat)

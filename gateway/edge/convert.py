@@ -125,7 +125,8 @@ def _overrides(request: pb.InferRequest) -> Overrides:
     if strategy.options_json:
         try:
             options = json.loads(strategy.options_json)
-        except ValueError:
+            json.dumps(options, ensure_ascii=False).encode()  # \ud800 is JSON, but no text
+        except (ValueError, RecursionError):
             options = {"": None}
         if not isinstance(options, dict) or {"", "kind"} & options.keys():
             raise _invalid("strategy.options_json", "must be a JSON object of the strategy's options")

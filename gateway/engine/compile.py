@@ -21,6 +21,7 @@ from gateway.config.schema import Quorum
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
 from gateway.strategies import registry
 from gateway.strategies.base import SeatSpec, StrategyError
+from gateway.strategies.proof import FLOATS
 from protos.errors import Cause
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ class _Compiler:
         ensemble = self._config.ensembles[name]
         strategy = self._strategy(name, ensemble)
         seats = [self._seat(name, i, member, above) for i, member in enumerate(ensemble.members)]
-        seats = self._align(name, ensemble, seats)
+        # where outputs only stand side by side, nothing is merged and classes need not agree
+        if not strategy.traits.partial:
+            seats = self._align(name, ensemble, strategy, seats)
         seats, outputs = self._prove(name, strategy, seats)
         return Merge(
             name=name,
@@ -213,8 +216,9 @@ class _Compiler:
         claimed: dict[str, tuple[TensorSpec, str]] = {}
         for own, (_, name) in zip(spec.inputs, call.inputs, strict=True):
             wanted = replace(own, name=name)
-            if name in self._inputs:
-                have, by = self._inputs[name]
+            earlier = claimed.get(name) or self._inputs.get(name)
+            if earlier is not None:
+                have, by = earlier
                 shape = _common_shape(have.shape, wanted.shape)
                 if have.datatype != wanted.datatype or shape is None:
                     return (
@@ -246,19 +250,21 @@ class _Compiler:
         ]
         return replace(seat, readings=tuple(readings))
 
-    def _align(self, name: str, ensemble: Ensemble, seats: list[Seat]) -> list[Seat]:
-        """Put every labelled output into one class order, whose names then stand on all seats."""
+    def _align(self, name: str, ensemble: Ensemble, strategy: Strategy, seats: list[Seat]) -> list[Seat]:
+        """Put every labelled output that is merged into one class order, named alike on all seats."""
         canonical: dict[str, tuple[str, ...]] = {}
-        for seat in seats:
-            for reading in seat.readings:
-                spec = reading.spec
-                labelled = spec.labels and len(spec.shape) > 1
-                if labelled or (ensemble.labels and spec.shape[1:] == (len(ensemble.labels),)):
-                    canonical.setdefault(spec.name, ensemble.labels or spec.labels)
+        merged = [_merged_outputs(strategy, seat) for seat in seats]
+        for seat, names in zip(seats, merged, strict=True):
+            for spec in (reading.spec for reading in seat.readings if reading.spec.name in names):
+                if labels := _labels_for(spec, ensemble.labels):
+                    canonical.setdefault(spec.name, labels)
         aligned = []
-        for index, seat in enumerate(seats):
+        for index, (seat, names) in enumerate(zip(seats, merged, strict=True)):
             try:
-                readings = tuple(_aligned(r, canonical.get(r.spec.name, ())) for r in seat.readings)
+                readings = tuple(
+                    _aligned(r, canonical.get(r.spec.name, ())) if r.spec.name in names else r
+                    for r in seat.readings
+                )
                 aligned.append(replace(seat, readings=readings))
             except StrategyError as error:
                 aligned.append(self._bar(name, index, seat, str(error)))
@@ -321,12 +327,42 @@ def _common_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...] | None:
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
 
 
+def _merged_outputs(strategy: Strategy, seat: Seat) -> frozenset[str]:
+    try:
+        return strategy.reads(seat.spec())
+    except StrategyError:  # which the proof will say again, and say where
+        return frozenset()
+
+
+def _class_axis(spec: TensorSpec, classes: int) -> bool:
+    """Tell whether an output's last axis lists its classes; of names and indices, it does not."""
+    last = spec.shape[-1] if len(spec.shape) > 1 and spec.datatype != "BYTES" else None
+    return last == classes or (last == -1 and spec.datatype in FLOATS)
+
+
+def _labels_for(spec: TensorSpec, declared: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the class order that an output asks for; empty if it has no classes."""
+    if spec.labels:
+        classed = spec.datatype not in FLOATS or _class_axis(spec, len(spec.labels))
+    else:  # the ensemble's labels hold where they fit beyond doubt
+        one_name = spec.datatype == "BYTES" and spec.shape[1:] in ((), (1,))
+        classed = one_name or spec.shape[1:] == (len(declared),)
+    return (declared or spec.labels) if classed else ()
+
+
 def _aligned(reading: Reading, canonical: tuple[str, ...]) -> Reading:
-    own = reading.spec.labels
-    if not canonical or own == canonical:
-        return replace(reading, spec=replace(reading.spec, labels=canonical))
-    if own and set(own) != set(canonical):
+    """Return a reading whose labels are the canonical ones, and whose class axis follows them."""
+    spec, own = reading.spec, reading.spec.labels
+    if not canonical:
+        return replace(reading, spec=replace(spec, labels=()))
+    if own and (len(own) != len(canonical) or set(own) != set(canonical)):
         only = sorted(set(own) ^ set(canonical))
         raise StrategyError(f"output {reading.source!r} has other classes than the members before it: {only}")
-    order = np.array([own.index(label) for label in canonical], np.intp) if own else None
-    return replace(reading, spec=replace(reading.spec, labels=canonical), order=order)
+    axis = _class_axis(spec, len(canonical))
+    shape = (*spec.shape[:-1], len(canonical)) if axis else spec.shape
+    reading = replace(reading, spec=replace(spec, labels=canonical, shape=shape))
+    if own in ((), canonical) or spec.datatype == "BYTES":
+        return reading
+    if not axis:
+        raise StrategyError(f"output {reading.source!r} numbers its classes unlike the members before it")
+    return replace(reading, order=np.array([own.index(label) for label in canonical], np.intp))

@@ -2,7 +2,8 @@
 
 Rules:
 
-- Forward only: calls go down, results come back as values; nothing here raises but cancellation.
+- Forward only: calls go down, results come back as values; nothing here raises but cancellation. A bug,
+  of a plug-in's or ours, ends the batch: riders still open are told INTERNAL.
 - Every rider gets exactly one final reply, unless it left. A rider is answered when all its rows are
   closed, or at its own end of waiting with what is there.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
@@ -21,19 +22,22 @@ import numpy as np
 from gateway.engine.plan import Call, Merge, Plan
 from gateway.engine.reply import Closing, build_replies
 from gateway.engine.tally import Tally
-from gateway.values import Answer, Failure, Question
-from protos.errors import Cause
+from gateway.values import Answer, Failure, Question, Reply, Report
+from protos.errors import AccordError, Cause, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
-    from gateway.values import Batch, Reply, Rider
+    from gateway.values import Batch, Rider
 
 __all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
+
+#: What makes calls equal: the model, its inputs, and the rows.
+_Key = tuple[str, tuple[tuple[str, str], ...], bytes]
 
 
 class Engine:
@@ -56,6 +60,9 @@ class Engine:
         execution = _Execution(self._members, batch, deliver)
         try:
             await execution.run()
+        except Exception:  # noqa: BLE001 - a bug must not leave a rider without a reply
+            _log.exception("a batch failed")
+            execution.abandon()
         finally:
             await execution.end()
 
@@ -84,9 +91,10 @@ class _Execution:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._root = Tally(plan.merge, batch.n)
-        self._riders = list(batch.riders)
-        self._asked: dict[tuple[str, tuple[tuple[str, str], ...], bytes], _Asked] = {}
-        self._done: list[_Asked] = []
+        self._riders = sorted(batch.riders, key=lambda rider: rider.rows.start)
+        self._asked: dict[_Key, _Asked] = {}
+        self._tasks: set[asyncio.Task[Answer | Failure]] = set()
+        self._done: list[tuple[_Asked, Answer | Failure]] = []
         self._started = self._loop.time()
 
     async def run(self) -> None:
@@ -99,13 +107,23 @@ class _Execution:
                 return
             await self._sleep_until(self._next_timer())
 
+    def abandon(self) -> None:
+        """Tell every rider who is still open that the fault is ours."""
+        report = Report(
+            seats=(), asked=0, used=0, agreement=None, elapsed_s=self._loop.time() - self._started
+        )
+        for rider in [rider for rider in self._riders if rider not in self._batch.departed]:
+            error = AccordError(Reason.INTERNAL, "internal error; the server's log has the details")
+            self._deliver(Reply(riders=(rider,), error=error, report=report))
+
     async def end(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
-        tasks = [asked.task for asked in self._asked.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for task in self._tasks:
+            # a second cancellation would break into the end of a call that is already cancelled
+            if not task.cancelling():
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _sleep_until(self, when: float) -> None:
         timer = self._loop.call_at(when, self._changed.set)
@@ -124,8 +142,8 @@ class _Execution:
         for rider in departed.intersection(self._riders):
             self._root.shut(_mask(rider, self._batch.n))
             self._riders.remove(rider)
-        for asked in self._done:
-            self._enter(asked, now)
+        for asked, result in self._done:
+            self._enter(asked, result, now)
         self._done.clear()
         self._root.expire(now)
         while self._ask(self._root, now) | self._close_nested(self._root, now):
@@ -133,8 +151,7 @@ class _Execution:
         self._close_riders(now)
         self._drop_unneeded()
 
-    def _enter(self, asked: _Asked, now: float) -> None:
-        result = _result(asked.task)
+    def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
         for tally, seat in asked.listeners:
             if not tally.needs(seat, asked.rows):
                 continue
@@ -153,7 +170,7 @@ class _Execution:
                 case Call():
                     self._join(source, rows, tally, seat, now)
                 case Merge():
-                    until = min(tally.seat_until[seat], now + (source.deadline_s or np.inf))
+                    until = np.minimum(tally.seat_until[seat, rows], now + (source.deadline_s or np.inf))
                     tally.nested[seat].start(rows, until)
         for nested in tally.nested.values():
             acted |= self._ask(nested, now)
@@ -164,9 +181,10 @@ class _Execution:
         key = (call.model, call.inputs, rows.tobytes())
         asked = self._asked.get(key)
         if asked is None:
-            until = min(self._root.until, now + (call.timeout_s or np.inf))
+            until = min(float(self._root.until.max()), now + (call.timeout_s or np.inf))
             task = self._loop.create_task(self._members[call.model].ask(self._question(call, rows, until)))
             asked = self._asked[key] = _Asked(rows, task)
+            self._tasks.add(task)
             task.add_done_callback(lambda _: self._finished(key, asked))
         asked.listeners.append((tally, seat))
 
@@ -178,21 +196,24 @@ class _Execution:
         ids = [rider.id for rider in self._batch.riders[:1]]
         return Question(inputs=tensors, outputs=call.outputs, deadline=until, id="".join(ids))
 
-    def _finished(self, key: tuple[str, tuple[tuple[str, str], ...], bytes], asked: _Asked) -> None:
-        if self._asked.pop(key, None) is not None:
-            self._done.append(asked)
-            self._changed.set()
+    def _finished(self, key: _Key, asked: _Asked) -> None:
+        self._tasks.discard(asked.task)
+        if self._asked.get(key) is asked:
+            del self._asked[key]
+        self._done.append((asked, _result(asked.task)))
+        self._changed.set()
 
     def _close_nested(self, tally: Tally, now: float) -> bool:
         """Close rows of nested merges, innermost first, and enter them above; tell whether any closed."""
         acted = False
         for seat, nested in tally.nested.items():
-            acted |= self._close_nested(nested, now)
+            if self._close_nested(nested, now):
+                acted = True
+                continue  # its strategy may plan another wave before it closes
             rows = nested.closable(now)
             if rows.any():
                 acted = True
-                if now >= nested.until:
-                    nested.give_up(rows)
+                nested.give_up(rows & (nested.until <= now))
                 self._close_into(tally, seat, nested, rows, now)
         return acted
 
@@ -205,13 +226,15 @@ class _Execution:
         if not rows.any():
             return
         nested.shut(rows)
-        try:
-            merged = nested.merge.strategy.combine(nested.state(now), rows)
-        except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
-            _log.exception("strategy %s of ensemble %s failed", nested.merge.strategy.kind, nested.merge.name)
-            tally.fail(seat, rows, Failure(Cause.COMBINE_FAILED), now)
-            return
-        tally.enter_merged(seat, rows, merged, now)
+        for part in nested.parts(rows):
+            try:
+                merged = nested.merged(part, now)
+            except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
+                merge = nested.merge
+                _log.exception("strategy %s of ensemble %s failed", merge.strategy.kind, merge.name)
+                tally.fail(seat, part, Failure(Cause.COMBINE_FAILED), now)
+            else:
+                tally.enter_merged(seat, part, merged, now)
 
     def _close_riders(self, now: float) -> None:
         closable = self._root.closable(now)
@@ -224,13 +247,13 @@ class _Execution:
                 closing.append(rider)
         if not closing:
             return
-        self._riders = [rider for rider in self._riders if rider not in closing]
         for rider in closing:
             self._root.shut(_mask(rider, self._batch.n))
         moment = Closing(
             batch=self._batch, plan=self._plan, root=self._root, now=now, elapsed_s=now - self._started
         )
         for reply in build_replies(moment, closing):
+            self._riders = [rider for rider in self._riders if rider not in reply.riders]
             self._deliver(reply)
 
     def _force(self, tally: Tally, rows: Mask, now: float) -> None:
@@ -243,14 +266,16 @@ class _Execution:
         tally.give_up(rows & tally.open)
 
     def _drop_unneeded(self) -> None:
-        for asked in self._asked.values():
+        for key, asked in list(self._asked.items()):
             if not asked.needed:
+                del self._asked[key]
                 asked.task.cancel()
 
 
 def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:
     if task.cancelled():
-        return Failure(Cause.MEMBER_TIMEOUT)
+        # ours are no longer needed; of the others, somebody was cancelled by its own side
+        return Failure(Cause.MEMBER_INTERNAL)
     error = task.exception()
     if error is not None:
         _log.error("a member raised instead of returning a failure", exc_info=error)

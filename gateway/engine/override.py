@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.config.schema import Quorum
     from gateway.engine.plan import Seat
+    from protos.tensor import TensorSpec
 
 __all__ = ["Overrides", "apply", "check_permitted", "invalid"]
 
@@ -76,7 +77,9 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
         AccordError: PARAMETER_INVALID, naming the field, if an override is impossible.
     """
     seats = _chosen(plan, overrides)
-    merge = replace(plan.merge, seats=seats, quorum=overrides.quorum or plan.merge.quorum)
+    merge = replace(
+        plan.merge, seats=seats, quorum=overrides.quorum or plan.merge.quorum, outputs=_outputs(plan, seats)
+    )
     chosen = np.array([[seat.chosen] for seat in seats])
     if not quorum_met(merge, chosen)[0]:
         need = merge.quorum.count if merge.quorum else 0
@@ -84,6 +87,14 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
             plan, "quorum", f"a quorum of {need} cannot be reached by {chosen.sum()} members; set both"
         )
     return replace(plan, merge=merge)
+
+
+def _outputs(plan: Plan, seats: Sequence[Seat]) -> tuple[TensorSpec, ...]:
+    """Return what the chosen seats yield; only where each has outputs of its own is that less than before."""
+    chosen = [seat.spec() for seat in seats if seat.chosen and seat.barred is None]
+    if not plan.merge.strategy.traits.partial or not chosen:
+        return plan.merge.outputs
+    return plan.merge.strategy.outputs(chosen)
 
 
 def _chosen(plan: Plan, overrides: Overrides) -> tuple[Seat, ...]:

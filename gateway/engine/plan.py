@@ -194,11 +194,14 @@ def _can_answer(merge: Merge, ready: Callable[[str], bool]) -> bool:
 
 
 def quorum_met(merge: Merge, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell per row, bool [n], whether the usable seats, bool [k, n], reach the quorum."""
+    """Tell per row, bool [n], whether the usable seats, bool [k, n], reach the quorum.
+
+    Whatever the weights, it takes one usable seat at least: somebody must have answered.
+    """
     chosen = np.array([seat.chosen for seat in merge.seats])
     if merge.quorum is not None and merge.quorum.weight is not None:
         # a rounding slack, so that a share of exactly 2/3 is reached by two of three
         least = merge.quorum.weight * float(merge.weights[chosen].sum()) * (1 - 1e-12)
-        return np.asarray(merge.weights @ usable >= least)
+        return np.asarray((merge.weights @ usable >= least) & usable.any(axis=0))
     need = merge.quorum.count if merge.quorum is not None else None
     return np.asarray(usable.sum(axis=0) >= (need or int(chosen.sum())))

@@ -51,26 +51,33 @@ def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
 
     Riders for whose rows every seat was usable share one reply; every other rider gets its own.
     """
-    n, root, strategy = closing.batch.n, closing.root, closing.plan.merge.strategy
+    n, root = closing.batch.n, closing.root
     verdicts = root.verdicts(_rows_of(riders, n))
     lost = {rider: _cause_of(rider, verdicts) for rider in riders}
     for rider, cause in lost.items():
         if cause is not None:
             yield _error(closing, rider, cause)
     answered = [rider for rider in riders if lost[rider] is None]
-    if not answered:
-        return
-    rows = _rows_of(answered, n)
+    # where a loss leaves outputs out, only riders that fare alike can be merged together
+    together = _alike(answered, root) if closing.plan.merge.strategy.traits.partial else [answered]
+    for group in together:
+        if group:
+            yield from _merged(closing, group)
+
+
+def _merged(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
+    """Merge the rows of riders that can be answered."""
+    n, root, strategy = closing.batch.n, closing.root, closing.plan.merge.strategy
+    rows = _rows_of(riders, n)
     try:
-        state = root.state(closing.now)
-        merged = strategy.combine(state, rows) if rows.any() else _nothing(closing.plan)
-        agreement = strategy.agreement(state, rows, merged) if rows.any() else None
+        merged = root.merged(rows, closing.now) if rows.any() else _nothing(closing.plan)
+        agreement = strategy.agreement(root.state(closing.now), rows, merged) if rows.any() else None
     except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
         _log.exception("strategy %s of %s failed", strategy.kind, closing.plan.name)
-        yield from (_error(closing, rider, Cause.COMBINE_FAILED) for rider in answered)
+        yield from (_error(closing, rider, Cause.COMBINE_FAILED) for rider in riders)
         return
     position = np.cumsum(rows) - 1
-    for group in _alike(answered, root):
+    for group in _alike(riders, root):
         mine = _rows_of(group, n)
         picked = position[mine]
         yield from _answers(
@@ -158,7 +165,7 @@ def _error(closing: Closing, rider: Rider, cause: Cause) -> Reply:
     merge, usable = closing.plan.merge, closing.root.answered[:, rider.rows]
     if merge.quorum is not None and merge.quorum.weight is not None:
         chosen = np.array([seat.chosen for seat in merge.seats])
-        share = (merge.weights @ usable).min(initial=np.inf) / merge.weights[chosen].sum()
+        share = (merge.weights @ usable).min(initial=np.inf) / (merge.weights[chosen].sum() or 1.0)
         quorum = f"{share:.3g}/{merge.quorum.weight:.3g} of the weight"
     else:
         need = sum(seat.chosen for seat in merge.seats) if merge.quorum is None else merge.quorum.count
@@ -185,8 +192,8 @@ def _seat_reports(closing: Closing, tally: Tally, rows: Mask) -> Iterator[SeatRe
     for i, seat in enumerate(tally.merge.seats):
         usable = tally.answered[i, rows]
         cause = tally.cause(i, rows)
-        answer = tally.answers[i]
-        elapsed = tally.elapsed_s[i]
+        asked = bool(tally.asked[i, rows].any())
+        answer = tally.answers[i] if asked else None
         yield SeatReport(
             seat=seat.path,
             model=seat.target,
@@ -194,9 +201,9 @@ def _seat_reports(closing: Closing, tally: Tally, rows: Mask) -> Iterator[SeatRe
             outcome=_outcome(tally, i, rows, cause),
             cause=cause,
             message=_message(tally, i, rows, cause),
-            attempts=tally.attempts_of(i),
+            attempts=tally.attempts[i] if asked else 0,
             weight_used=float(shares[i].mean()) if shares.shape[1] else 0.0,
-            elapsed_s=elapsed,
+            elapsed_s=tally.elapsed_s[i] if asked else None,
             queue_s=answer.queue_s if answer else None,
             compute_s=answer.compute_s if answer else None,
             outputs=_own_outputs(closing, tally, i, rows) if usable.all() else {},
@@ -210,16 +217,17 @@ def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcom
         return (
             Outcome.UNUSABLE if cause in (Cause.MEMBER_BAD_OUTPUT, Cause.NONFINITE_OUTPUT) else Outcome.FAILED
         )
-    if tally.answered[seat, rows].all() and tally.asked[seat].any():
-        return Outcome.OK
-    return Outcome.CANCELLED if tally.asked[seat, rows].any() else Outcome.NOT_ASKED
+    asked = tally.asked[seat, rows]
+    if not asked.any():
+        return Outcome.NOT_ASKED
+    return Outcome.OK if tally.answered[seat, rows][asked].all() else Outcome.CANCELLED
 
 
 def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
     if cause is None:
         return ""
-    lost, asked = int((~tally.answered[seat, rows]).sum()), int(rows.sum())
-    return cause.text if lost == asked else f"{cause.text} (in {lost} of {asked} rows)"
+    lost, all_rows = int(tally.failed[seat, rows].sum()), int(rows.sum())
+    return cause.text if lost == all_rows else f"{cause.text} (in {lost} of {all_rows} rows)"
 
 
 def _own_outputs(closing: Closing, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:

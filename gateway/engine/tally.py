@@ -13,14 +13,18 @@ import numpy as np
 
 from gateway.engine.plan import Merge, quorum_met
 from gateway.engine.verdict import decide, worst
-from gateway.strategies.base import Array, Mask, State
+from gateway.strategies.base import Array, Mask, State, StrategyError
 from protos.errors import Cause
+from protos.tensor import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from gateway.engine.plan import Reading
     from gateway.values import Answer, Failure
+    from protos.tensor import Tensor
 
 __all__ = ["Tally"]
 
@@ -42,12 +46,12 @@ class Tally:
         self.merge = merge
         self.n = n
         self.open = np.zeros(n, np.bool_)
-        self.until = np.inf
+        self.until = np.full(n, np.inf)
         self.asked = np.zeros((k, n), np.bool_)
         self.answered = np.zeros((k, n), np.bool_)
         self.failed = np.zeros((k, n), np.bool_)
         self.causes = np.full((k, n), _NONE, np.int16)
-        self.seat_until = [np.inf] * k
+        self.seat_until = np.full((k, n), np.inf)
         self.asked_at: list[float | None] = [None] * k
         self.elapsed_s: list[float | None] = [None] * k
         self.answers: list[Answer | None] = [None] * k
@@ -57,15 +61,14 @@ class Tally:
             i: Tally(seat.source, n) for i, seat in enumerate(merge.seats) if isinstance(seat.source, Merge)
         }
         self._eligible = np.array([seat.chosen and seat.barred is None for seat in merge.seats], np.bool_)
-        for i, seat in enumerate(merge.seats):
-            if seat.chosen and seat.barred is not None:
-                self.failed[i] = True
-                self.causes[i] = _NUMBER[seat.barred]
 
-    def start(self, rows: Mask, until: float) -> None:
-        """Open rows: this merge is needed for them, and waits until the given time."""
+    def start(self, rows: Mask, until: float | NDArray[np.float64]) -> None:
+        """Open rows: this merge is needed for them, and waits until the given time, or time for each row."""
         self.open |= rows
-        self.until = until
+        self.until[rows] = until
+        for i, seat in enumerate(self.merge.seats):
+            if seat.chosen and seat.barred is not None:
+                self._lose(i, rows, seat.barred)
 
     def state(self, now: float) -> State:
         """Return what the strategy may see."""
@@ -79,19 +82,24 @@ class Tally:
             eligible=self._eligible,
             outputs=self.outputs,
             labels=self.merge.labels,
-            time_left_s=max(0.0, self.until - now),
+            time_left_s=float(np.max(self.until, where=self.open, initial=now)) - now,
         )
 
     def asks(self, now: float) -> list[tuple[int, Mask]]:
         """Let the strategy plan the next wave, enter it as asked, and return the seats and rows to ask."""
-        wave = []
+        wave: list[tuple[int, Mask]] = []
+        if not self.open.any():
+            return wave
         for ask in self.merge.strategy.plan(self.state(now)):
             rows = ask.rows & self.open & ~self.asked[ask.seat]
             if self._eligible[ask.seat] and rows.any():
                 self.asked[ask.seat] |= rows
                 seat = self.merge.seats[ask.seat]
-                self.seat_until[ask.seat] = min(self.until, now + (seat.timeout_s or np.inf))
+                self.seat_until[ask.seat, rows] = np.minimum(
+                    self.until[rows], now + (seat.timeout_s or np.inf)
+                )
                 self.asked_at[ask.seat] = now
+                self.attempts[ask.seat] += 1
                 wave.append((ask.seat, rows))
         return wave
 
@@ -101,7 +109,8 @@ class Tally:
         self.answers[seat] = answer
         arrays: dict[str, Array] = {}
         for reading in self.merge.seats[seat].readings:
-            array = _screened(reading, answer.outputs, rows=int(rows.sum()), batches=batches)
+            tensor = answer.outputs.get(reading.source)
+            array = None if tensor is None else _decoded(reading, tensor, rows, batches=batches)
             if array is None:
                 self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
                 return
@@ -110,13 +119,17 @@ class Tally:
 
     def enter(self, seat: int, rows: Mask, arrays: Mapping[str, Array]) -> None:
         """Enter arrays of ``rows.sum()`` rows, in canonical form, as the seat's answer."""
+        held = self.outputs[seat]
+        if any(name in held and held[name].shape[1:] != array.shape[1:] for name, array in arrays.items()):
+            # its answer to an earlier wave has other open dimensions: the two fit no one array
+            self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+            return
         usable = rows & self._waiting(seat)
         if self.merge.nonfinite != "pass":
             broken = np.zeros(self.n, np.bool_)
             broken[rows] = _nonfinite(arrays.values(), int(rows.sum()))
             self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
             usable &= ~broken
-        held = self.outputs[seat]
         for name, array in arrays.items():
             if rows.all():
                 held[name] = array
@@ -132,11 +145,12 @@ class Tally:
         self._arrived(seat, 1, now)
         arrays: dict[str, Array] = {}
         for reading in self.merge.seats[seat].readings:
-            array = merged.get(reading.source)
+            whole = merged.get(reading.source)
+            array = None if whole is None else _screened(reading, whole, rows)
             if array is None:
                 self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
                 return
-            arrays[reading.spec.name] = array if reading.order is None else array[..., reading.order]
+            arrays[reading.spec.name] = array
         self.enter(seat, rows, arrays)
 
     def fail(self, seat: int, rows: Mask, failure: Failure, now: float) -> None:
@@ -146,11 +160,12 @@ class Tally:
 
     def expire(self, now: float) -> None:
         """Give up on every seat whose own time is over; a nested merge ends by its own ``until``."""
-        for seat in np.flatnonzero(self._pending().any(axis=1)).tolist():
-            if seat in self.nested:
-                self.nested[seat].expire(now)
-            elif now >= self.seat_until[seat]:
-                self._lose(seat, self.asked[seat], Cause.MEMBER_TIMEOUT)
+        late = self._pending() & (self.seat_until <= now)
+        for seat in np.flatnonzero(late.any(axis=1)).tolist():
+            if seat not in self.nested:
+                self._lose(seat, late[seat], Cause.MEMBER_TIMEOUT)
+        for nested in self.nested.values():
+            nested.expire(now)
 
     def closable(self, now: float) -> Mask:
         """Return the open rows for which waiting has ended.
@@ -158,10 +173,8 @@ class Tally:
         It ends when every asked seat is in, when the strategy says settled and enough is there, or at the
         end of time.
         """
-        if now >= self.until or not self.open.any():
-            return self.open.copy()
-        done = ~self._pending().any(axis=0)
-        if not done.all():
+        done = ~self._pending().any(axis=0) | (self.until <= now)
+        if not done[self.open].all():
             done |= self.merge.strategy.settled(self.state(now)).done & self._enough()
         return self.open & done
 
@@ -175,6 +188,28 @@ class Tally:
         self.open &= ~rows
         for nested in self.nested.values():
             nested.shut(rows)
+
+    def parts(self, rows: Mask) -> list[Mask]:
+        """Return rows in groups that can be merged without one row's losses showing in another's answer."""
+        if not self.merge.strategy.traits.partial:
+            return [rows]
+        _, which = np.unique(self.answered[:, rows], axis=1, return_inverse=True)
+        group = np.full(self.n, -1)
+        group[rows] = which.reshape(-1)
+        return [group == i for i in range(group.max() + 1)]
+
+    def merged(self, rows: Mask, now: float) -> dict[str, Array]:
+        """Let the strategy merge the answers of some rows, at least one of them.
+
+        Raises:
+            StrategyError: If it returns another number of rows, which would mix up the riders.
+            Exception: Whatever a plug-in raises.
+        """
+        merged = self.merge.strategy.combine(self.state(now), rows)
+        for name, array in merged.items():
+            if len(array) != rows.sum():
+                raise StrategyError(f"output {name!r} has {len(array)} rows, not {rows.sum()}")
+        return merged
 
     def verdicts(self, rows: Mask) -> dict[Cause, Mask]:
         """Return the rows that cannot be answered, by the cause that decides."""
@@ -206,18 +241,13 @@ class Tally:
         causes = [_CAUSES[code] for code in codes if code != _NONE]
         return worst(causes) if causes else None
 
-    def attempts_of(self, seat: int) -> int:
-        """Return how often a seat was asked."""
-        return max(self.attempts[seat], int(self.asked[seat].any()))
-
     def next_timer(self) -> float:
         """Return when something ends by itself: the merge, a seat, or something nested."""
-        if not self.open.any():
-            return np.inf
-        waiting = np.flatnonzero(self._pending().any(axis=1)).tolist()
-        timers = [self.seat_until[i] for i in waiting if i not in self.nested]
-        nested = [tally.next_timer() for tally in self.nested.values()]
-        return min([self.until, *timers, *nested])
+        waiting = self._pending() & self.open
+        waiting[list(self.nested)] = False
+        seats = np.min(self.seat_until, where=waiting, initial=np.inf)
+        merge = np.min(self.until, where=self.open, initial=np.inf)
+        return min(float(seats), float(merge), *(tally.next_timer() for tally in self.nested.values()))
 
     def needs(self, seat: int, rows: Mask) -> bool:
         """Tell whether an answer of this seat for these rows is still of use."""
@@ -231,7 +261,7 @@ class Tally:
         return pending
 
     def _arrived(self, seat: int, attempts: int, now: float) -> None:
-        self.attempts[seat] = attempts
+        self.attempts[seat] += attempts - 1
         asked_at = self.asked_at[seat]
         self.elapsed_s[seat] = None if asked_at is None else now - asked_at
 
@@ -241,16 +271,18 @@ class Tally:
         self.causes[seat, lost] = _NUMBER[cause]
 
 
-def _screened(reading: Reading, outputs: Mapping[str, Any], *, rows: int, batches: bool) -> Array | None:
-    """Return one output in canonical form, or None if its name, datatype or shape is not as declared."""
-    tensor = outputs.get(reading.source)
-    spec = reading.spec
-    if tensor is None or tensor.datatype != spec.datatype:
+def _decoded(reading: Reading, tensor: Tensor, rows: Mask, *, batches: bool) -> Array | None:
+    """Return an output of a model in canonical form, or None if it is not as declared."""
+    if tensor.datatype != reading.spec.datatype:
         return None
     array: Array = tensor.array()
-    if not batches:
-        array = array[None]
-    if not spec.accepts(array.shape) or array.shape[0] != rows:
+    return _screened(reading, array if batches else array[None], rows)
+
+
+def _screened(reading: Reading, array: Array, rows: Mask) -> Array | None:
+    """Return one output in canonical form, or None if its datatype or shape is not as declared."""
+    spec = reading.spec
+    if array.dtype != DTYPES[spec.datatype] or not spec.accepts(array.shape) or len(array) != rows.sum():
         return None
     return array if reading.order is None else array[..., reading.order]
 

@@ -29,6 +29,12 @@ from protos.oip import messages
 from protos.tensor import DTYPES, Tensor
 from tests import models
 from tests.serving import failed
+from workers.address import Address
+from workers.model.repository import find
+from workers.model.session import load
+from workers.runner import Runner
+from workers.service import Service
+from workers.servicer import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,6 +268,13 @@ def test_what_is_not_offered_says_so(channel: grpc.Channel, method: str) -> None
     assert (refusal.code, refusal.info.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
 
 
+def test_a_stream_is_refused_like_any_other_method(channel: grpc.Channel) -> None:
+    """A client that opens a stream learns at once that there is none."""
+    stream = channel.stream_stream(f"/{oip.SERVICE}/ModelStreamInfer")
+    refusal = failed(lambda: list(stream(iter([request(X).SerializeToString()]), timeout=5)))
+    assert (refusal.code, refusal.info.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
+
+
 def test_unknown_models_are_not_found_by_every_question(client: sync_client.InferenceServerClient) -> None:
     """Readiness, metadata and config of another model or version are NOT_FOUND."""
     for name, version in (("other", ""), ("every", "7")):
@@ -282,6 +295,21 @@ def test_health_and_reflection_are_served_on_local_addresses(channel: grpc.Chann
     ask_list = reflection_pb2.ServerReflectionRequest(list_services="")
     (listed,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask_list]))
     assert oip.SERVICE in {service.name for service in listed.list_services_response.service}
+
+
+async def test_reflection_is_not_served_where_others_can_ask(tmp_path: Path) -> None:
+    """On an address that other hosts reach, nobody is told what the server offers."""
+    files = find(models.write_model(tmp_path, "picky", models.picky()), "picky")
+    service = Service(load(files, threads="1"), Runner(max_queued=1))
+    server = Server(service, "picky", Address.parse("0.0.0.0:0"))
+    await server.start()
+    port = server.address.text.rpartition(":")[2]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        calls = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
+            await calls.read()
+    await server.stop(0)
 
 
 def test_a_unix_socket_is_its_owners_alone(every: Worker) -> None:

@@ -125,7 +125,8 @@ def taken(datatype: str, shape: list[int], raw: bytes) -> tuple[Tensor, None] | 
 
 
 WILD_SHAPES = st.lists(
-    st.one_of(st.integers(-2, 5), st.sampled_from([2**31, 2**62, 2**63 - 1, -(2**63)])), max_size=MAX_RANK + 2
+    st.one_of(st.integers(-2, 5), st.sampled_from([2**31, 2**60 - 1, 2**62, 2**63 - 1, -(2**63)])),
+    max_size=MAX_RANK + 2,
 )
 
 
@@ -134,6 +135,9 @@ WILD_SHAPES = st.lists(
 @example("BYTES", [0], b"")
 @example("BYTES", [2], b"\x00\x00\x00\x00\x01")
 @example("FP32", [0, 2**63 - 1, 2**63 - 1], b"")
+@example("FP64", [0, 2**60], b"")
+@example("FP64", [0, 2**60 - 1], b"")
+@example("BYTES", [0, 2**60 - 1], b"")
 @example("BYTES", [2**62], b"")
 @example("BOOL", [1], b"\x02")
 def test_foreign_bytes_are_taken_or_refused(datatype: str, shape: list[int], raw: bytes) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,12 +66,13 @@ def test_scores_are_ranked_first(merge: Merge, prove: Prove, seat: Seat) -> None
 
 
 def test_the_order_of_the_members_cannot_break_a_tie(merge: Merge) -> None:
-    """Items 1 and 2 hold the ranks 1, 2 and 3 in two orders; their sums are equal bit for bit, so 1 leads."""
-    rankings = [[1, 9, 2], [2, 1, 9], [9, 2, 1]]
-    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
-        merged = merge("rank_fusion", batch(*({"ids": [rankings[i]]} for i in order)), top=3)
-        assert merged["ids"].tolist() == [[1, 2, 9]]
-        assert len(set(merged["scores"][0].tolist())) == 1
+    """The sum 1/61 + 1/62 + 1/67 depends on the order of adding; 1 and 2 hold these ranks in two, and tie."""
+    rankings = [[1, 2, 11, 12, 13, 14, 15], [2, 11, 12, 13, 14, 15, 1], [11, 1, 12, 13, 14, 15, 2]]
+    assert 1 / 61 + 1 / 67 + 1 / 62 != 1 / 62 + 1 / 61 + 1 / 67
+    for order in permutations(rankings):
+        merged = merge("rank_fusion", batch(*({"ids": [ranking]} for ranking in order)), top=3)
+        assert merged["ids"].tolist() == [[11, 1, 2]]
+        assert merged["scores"][0, 1] == merged["scores"][0, 2]
 
 
 def test_padding_is_no_item_and_a_repeat_counts_once(merge: Merge) -> None:

@@ -76,6 +76,13 @@ def test_the_one_output_with_a_class_axis_is_found(merge: Merge, prove: Prove, s
         prove("soft_vote", seat("a", score))
 
 
+def test_members_must_agree_on_the_classes(prove: Prove, seat: Seat) -> None:
+    """Three classes and four cannot be averaged."""
+    three, four = (TensorSpec("p", "FP32", (-1, n)) for n in (3, 4))
+    with pytest.raises(StrategyError, match=r"\[-1, 3\] at member 'a' but \[-1, 4\] at member 'b'"):
+        prove("soft_vote", seat("a", three), seat("b", four))
+
+
 def test_what_has_no_class_axis_is_refused(prove: Prove, seat: Seat) -> None:
     """Also when it is named."""
     with pytest.raises(StrategyError, match=r"'score' has shape \[-1\]; soft_vote needs a class axis"):

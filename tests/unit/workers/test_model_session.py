@@ -66,16 +66,18 @@ def test_only_the_wanted_outputs_come_in_their_order(tmp_path: Path) -> None:
     assert list(model.run(x)) == ["probabilities", "label"]
 
 
-def test_inputs_need_no_special_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("datatype", ["FP32", "BF16"])
+def test_inputs_need_no_special_memory(tmp_path: Path, datatype: str) -> None:
     """Arrays that are read-only, strided or unaligned compute like any others."""
-    model = session(tmp_path, models.linear(np.eye(2)))
-    plain = np.arange(8, dtype=np.float32).reshape(4, 2)
+    model = session(tmp_path, models.identity([datatype]))
+    plain = np.arange(8).astype(DTYPES[datatype]).reshape(4, 2)
     strided = np.repeat(plain, 2, axis=0)[::2]
-    raw = b"\0" + plain.tobytes()
-    unaligned = np.frombuffer(memoryview(raw)[1:], np.float32).reshape(4, 2)
+    unaligned = np.frombuffer(memoryview(b"\0" + plain.tobytes())[1:], plain.dtype).reshape(4, 2)
+    assert not strided.flags.contiguous
     assert not unaligned.flags.aligned
+    assert not unaligned.flags.writeable
     for array in (plain, strided, unaligned):
-        assert np.array_equal(model.run({"x": array})["y"], plain)
+        assert model.run({f"x_{datatype}": array})[f"y_{datatype}"].tolist() == plain.tolist()
 
 
 def test_an_element_that_is_not_text_is_the_callers_fault(tmp_path: Path) -> None:

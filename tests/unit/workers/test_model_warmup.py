@@ -88,7 +88,15 @@ def test_a_warm_up_of_an_unknown_input_is_refused(tmp_path: Path) -> None:
         warmed(tmp_path, conv(), WARMUP % ("z", "1, 1, 8, 8", "zero_data"))
 
 
-def test_an_output_that_breaks_its_promise_is_not_served(tmp_path: Path) -> None:
+def test_an_output_of_another_shape_than_promised_is_not_served(tmp_path: Path) -> None:
+    """The config may narrow an output, but the model must keep to it."""
+    config = 'max_batch_size: 0 output [ { name: "y" dims: [%d] } ]'
+    with pytest.raises(ModelError, match=r"promises output 'y' as FP32 \[7\], but answered FP32 \[0\]"):
+        warmed(tmp_path / "a", models.greedy(), config % 7)
+    assert warmed(tmp_path / "b", models.greedy(), config % -1)
+
+
+def test_an_output_whose_first_dimension_is_not_the_row_is_not_served(tmp_path: Path) -> None:
     """A model whose first dimension is not the row is refused, and served once the config says so."""
     graph = helper.make_graph(
         [helper.make_node("NonZero", ["x"], ["t"]), helper.make_node("Transpose", ["t"], ["y"])],

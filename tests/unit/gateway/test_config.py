@@ -1,0 +1,256 @@
+"""Loading a configuration: what is accepted, and that every complaint says where and what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import Complaint, Config, ConfigError, load
+from gateway.config.schema import Quorum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+GOOD = """\
+server: {address: "127.0.0.1:0", deadline_s: 5}
+models:
+  svm:    {worker: {repository: models, instances: 2}}
+  forest: {worker: {repository: /srv/models, model: trees, version: 3}, expose: false}
+  topic:  {oip: {targets: ["10.0.0.7:8001"], model: topic_v2}, max_rows: 8}
+ensembles:
+  digits:
+    version: "2"
+    strategy: {kind: weighted_mean, output: probabilities}
+    quorum: 2
+    deadline_s: 0.5
+    overrides: [quorum, members]
+    members:
+      - {model: svm, weight: 2.0}
+      - {model: forest, name: trees, required: true}
+      - {model: topic, timeout_s: 0.2, inputs: {x: pixels}, outputs: {probabilities: probs}}
+  review:
+    strategy: {kind: tasks}
+    quorum: {weight: 0.6}
+    members: [{model: topic}, {ensemble: digits, name: page}]
+"""
+
+
+def read(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> Config:
+    path = folder / "accord.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, environment)[0]
+
+
+def complaints(
+    folder: Path, text: str, environment: Mapping[str, str] | None = None
+) -> tuple[Complaint, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text, environment)
+    assert str(caught.value) == "\n".join(map(str, caught.value.complaints))
+    return caught.value.complaints
+
+
+def complaint(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> Complaint:
+    (only,) = complaints(folder, text, environment)
+    return only
+
+
+def test_a_configuration_is_read_whole(tmp_path: Path) -> None:
+    """Every key arrives where it belongs; what is left out has its default."""
+    config = read(tmp_path, GOOD)
+    assert (config.server.address, config.server.deadline_s, config.server.edge) == (
+        "127.0.0.1:0",
+        5.0,
+        "auto",
+    )
+    svm, forest, topic = config.models.values()
+    assert svm.worker is not None
+    assert forest.worker is not None
+    assert topic.oip is not None
+    assert svm.worker.repository == tmp_path / "models", "paths are relative to the file"
+    assert str(forest.worker.repository) == "/srv/models"
+    assert (forest.worker.model, forest.worker.version, forest.expose) == ("trees", "3", False)
+    assert (topic.oip.targets, topic.max_rows, topic.expose) == (("10.0.0.7:8001",), 8, True)
+    digits, review = config.ensembles.values()
+    assert (digits.version, digits.quorum, digits.deadline_s) == ("2", Quorum(count=2), 0.5)
+    assert digits.strategy.options == {"output": "probabilities"}
+    assert [(m.seat, m.weight, m.required) for m in digits.members] == [
+        ("svm", 2.0, False),
+        ("trees", 1.0, True),
+        ("topic", 1.0, False),
+    ]
+    assert digits.members[2].outputs == {"probabilities": "probs"}
+    assert review.quorum == Quorum(weight=0.6)
+    assert (review.members[1].target, review.members[1].seat) == ("digits", "page")
+
+
+#: For each fault: what to replace in the good file, by what, then line, path and a word of the complaint.
+FAULTS = {
+    "unknown key": ("quorum: 2\n", "quorom: 2\n", 10, "ensembles.digits.quorom", "did you mean 'quorum'"),
+    "unknown section": ("ensembles:\n", "ensemble:\n", 6, "ensemble", "did you mean 'ensembles'"),
+    "unknown server key": ("deadline_s: 5", "deadlines: 5", 1, "server.deadlines", "deadline_s"),
+    "wrong type": ("instances: 2", "instances: two", 3, "models.svm.worker.instances", "not 'two'"),
+    "below its range": ("instances: 2", "instances: 0", 3, "models.svm.worker.instances", "greater"),
+    "no backend": ("{oip: {targets", "{max_rows: 7}  # {targets", 5, "models.topic", "exactly one"),
+    "missing": ("strategy: {kind: tasks}", "version: x", 17, "ensembles.review.strategy", "is missing"),
+    "not a number": ("weight: 2.0", "weight: .nan", 14, "ensembles.digits.members[0].weight", "finite"),
+    "weight below 0": ("weight: 2.0", "weight: -1", 14, "ensembles.digits.members[0].weight", "greater"),
+    "no time": ("timeout_s: 0.2", "timeout_s: 0", 16, "ensembles.digits.members[2].timeout_s", "greater"),
+    "override": ("overrides: [quorum", "overrides: [quorom", 12, "ensembles.digits.overrides[0]", "quorom"),
+    "quorum 0": ("quorum: 2", "quorum: 0", 10, "ensembles.digits.quorum.count", "greater"),
+    "quorum true": ("quorum: 2", "quorum: true", 10, "ensembles.digits.quorum", "True"),
+    "quorum twice": ("quorum: 2", "quorum: {count: 1, weight: 1}", 10, "ensembles.digits.quorum", "{weight"),
+    "quorum too high": ("quorum: 2", "quorum: 4", 10, "ensembles.digits.quorum", "only 3 members"),
+    "bad name": ("  svm:    ", "  s v m:  ", 3, "models.s v m", "not a valid name"),
+    "bad address": ('"127.0.0.1:0"', "localhost", 1, "server.address", "host:port"),
+    "no such model": ("{model: svm,", "{model: svn,", 14, "ensembles.digits.members[0].model", "'svm'"),
+    "ensemble as model": (
+        "{ensemble: digits,",
+        "{model: digits,",
+        20,
+        "ensembles.review.members[1].model",
+        "write ensemble:",
+    ),
+    "model as ensemble": (
+        "[{model: topic}",
+        "[{ensemble: topic}",
+        20,
+        "ensembles.review.members[0].ensemble",
+        "write model:",
+    ),
+    "no such ensemble": (
+        "ensemble: digits",
+        "ensemble: digit",
+        20,
+        "ensembles.review.members[1].ensemble",
+        "'digits'",
+    ),
+    "no target": ("[{model: topic}", "[{weight: 1}", 20, "ensembles.review.members[0]", "exactly one"),
+    "seat twice": ("name: trees", "name: svm", 15, "ensembles.digits.members[1]", "'svm' is taken"),
+    "bad seat": ("name: trees", "name: a/b", 15, "ensembles.digits.members[1].name", "not a valid name"),
+    "shared name": ("  review:\n", "  topic:\n", 17, "ensembles.topic", "also the name of a model"),
+    "cycle": ("{model: svm, weight: 2.0}", "{ensemble: review}", 13, "ensembles.digits.members", "cycle"),
+    "labels": ("    quorum: 2\n", "    labels: [a, b, a]\n", 10, "ensembles.digits.labels", "twice"),
+    "no members": (
+        "members: [{model: topic}, {ensemble: digits, name: page}]",
+        "members: []",
+        20,
+        "ensembles.review.members",
+        "at least 1",
+    ),
+    "a list": ("strategy: {kind: tasks}", "strategy: [tasks]", 18, "ensembles.review.strategy", "mapping"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_with_file_line_and_path(tmp_path: Path, fault: str) -> None:
+    """One mistake makes one complaint, at its place, which says how to mend it."""
+    old, new, line, path, word = FAULTS[fault]
+    assert GOOD.count(old) == 1, "the fault must be planted exactly once"
+    found = complaint(tmp_path, GOOD.replace(old, new))
+    assert (found.source, found.line, found.path) == (str(tmp_path / "accord.yaml"), line, path)
+    assert word in found.problem
+    assert str(found) == f"{found.source}:{line}: {path}: {found.problem}"
+
+
+def test_a_seat_needs_a_name_of_its_own_where_the_models_will_not_do(tmp_path: Path) -> None:
+    """A model may be called v1.2 or have a long name; a seat may not, so it must be given one."""
+    for name in ("v1.2", "m" * 65):
+        text = f"""
+models: {{{name}: {{oip: {{targets: [x]}}}}}}
+ensembles:
+  e: {{strategy: {{kind: mean}}, members: [{{model: {name}}}]}}
+"""
+        found = complaint(tmp_path, text)
+        assert (found.line, found.path) == (4, "ensembles.e.members[0]")
+        assert "give it a name" in found.problem
+        assert read(tmp_path, text.replace(f"model: {name}", f"model: {name}, name: short"))
+
+
+def test_all_complaints_of_a_stage_come_together(tmp_path: Path) -> None:
+    """Who mends a file wants to see all of it at once."""
+    text = GOOD.replace("instances: 2", "instances: 0").replace("quorum: 2", "quorum: x")
+    assert {c.line for c in complaints(tmp_path, text)} == {3, 10}
+    text = GOOD.replace("{model: svm,", "{model: nope,").replace("ensemble: digits", "ensemble: nope")
+    assert [c.line for c in complaints(tmp_path, text)] == [14, 20]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("models: {}\nmodels: {}\n", 2, "'models' is given twice"),
+        ("models:\n  a: {oip: {targets: [x], targets: [y]}}\n", 2, "'targets' is given twice"),
+        ("models: {\n", 2, "YAML"),
+        ("models:\n\t- x\n", 2, "YAML"),
+        ("models: [a\n  b: c\n", 2, "YAML"),
+        ("models: *nope\n", 1, "YAML"),
+        ("- a\n- b\n", 1, "must be a mapping"),
+        ("just text\n", 1, "must be a mapping"),
+        ("", 1, "must be a mapping"),
+    ],
+)
+def test_text_that_is_no_configuration_is_refused_at_its_line(
+    tmp_path: Path, text: str, line: int, word: str
+) -> None:
+    """Broken YAML, duplicate keys and other documents have a line too."""
+    found = complaint(tmp_path, text)
+    assert found.line == line
+    assert word in found.problem
+
+
+def test_text_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """No depth breaks the reader."""
+    assert "nested too deeply" in complaint(tmp_path, "models: " + "[" * 600).problem
+
+
+@pytest.mark.parametrize("text", ["&all {a: *all}", "&all [*all]", "&all {a: {worker: *all}}"])
+def test_a_document_that_contains_itself_is_refused(tmp_path: Path, text: str) -> None:
+    """An alias to a part around it is no value, and no endless loop."""
+    assert complaint(tmp_path, f"models: {text}\n").path.startswith("models")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Not there, not a file, not text: each is a complaint about the file."""
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "nope.yaml")
+    with pytest.raises(ConfigError, match="directory"):
+        load(tmp_path)
+    (tmp_path / "bytes.yaml").write_bytes(b"models: \xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(tmp_path / "bytes.yaml")
+
+
+# --- environment ---------------------------------------------------------------------------------------
+
+
+def test_the_environment_overrides_server_keys(tmp_path: Path) -> None:
+    """Values are read as YAML, so that numbers are numbers; variables that are not ours are left alone."""
+    environment = {
+        "ACCORD_SERVER__DEADLINE_S": "2.5",
+        "ACCORD_SERVER__REFLECTION": "true",
+        "ACCORD_SERVER__METRICS": "127.0.0.1:0",
+        "ACCORD_SERVE": "x",
+        "PATH": "/bin",
+    }
+    server = read(tmp_path, GOOD, environment).server
+    assert (server.deadline_s, server.reflection, server.metrics) == (2.5, True, "127.0.0.1:0")
+    assert server.address == "127.0.0.1:0", "what is not overridden stays"
+    assert read(tmp_path, GOOD.split("\n", 1)[1], environment).server.deadline_s == 2.5
+
+
+@pytest.mark.parametrize("text", ["x", "2001-99-99", "{", "!!python/object:os.system", "[" * 600])
+def test_a_wrong_variable_is_named_and_not_the_file(tmp_path: Path, text: str) -> None:
+    """Whatever it holds, the complaint is about the variable."""
+    found = complaint(tmp_path, GOOD, {"ACCORD_SERVER__DEADLINE_S": text})
+    assert found.source == "environment variable ACCORD_SERVER__DEADLINE_S"
+    assert (found.line, found.path) == (0, "server.deadline_s")
+    assert str(found).startswith("environment variable ACCORD_SERVER__DEADLINE_S: server.deadline_s: ")
+
+
+def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
+    """A typo in a variable's name is not ignored."""
+    found = complaint(tmp_path, GOOD, {"ACCORD_SERVER__DEADLINE": "1"})
+    assert found.source == "environment variable ACCORD_SERVER__DEADLINE"
+    assert "did you mean 'deadline_s'" in found.problem
