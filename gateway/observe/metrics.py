@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Metrics"]
 
 # a second series for every counter, which no dashboard reads
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not annotate it
 
 #: Bucket bounds in seconds, from a tiny model in process to a large one under load.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
