@@ -150,7 +150,9 @@ def _unary(method: Method, clock: Callable[[], float]) -> grpc.RpcMethodHandler[
         except AccordError as error:
             return await _abort(context, error)
         except asyncio.CancelledError:
-            if context.cancelled():
+            # only a task that gRPC cancelled has a cancellation pending: the client left, or its deadline passed
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
             _log.exception("a handler was cancelled by its own side")
             return await _abort(context, _INTERNAL)

@@ -1,4 +1,4 @@
-"""Members in memory that answer by a script, in virtual time, and a way to send a batch to them.
+"""Members in memory that answer by a script, in virtual time; plans over them, and a way to send a batch.
 
 A fake follows the law of :class:`gateway.members.member.Member`: its failures are values, it returns by
 the question's deadline, and a cancelled ask ends only when its call has ended. The exceptions are what
@@ -18,6 +18,8 @@ from gateway.config import Config
 from gateway.engine.compile import compile_ensemble
 from gateway.engine.engine import Engine
 from gateway.engine.plan import Merge
+from gateway.strategies.base import Array, Ask, Mask, State
+from gateway.strategies.means import Mean
 from gateway.values import Answer, Batch, Failure, Question, Reply, Rider
 from protos.errors import Cause
 from protos.model import ModelSpec
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.engine.plan import Plan
-    from gateway.strategies.base import Array, Strategy
+    from gateway.strategies.base import Strategy
 
 __all__ = [
     "NEVER",
     "Asked",
+    "Cascade",
     "Delivered",
     "FakeMember",
     "Turn",
@@ -347,3 +350,26 @@ def riders(*deadlines: float, rows: int = 1) -> list[Rider]:
     return [
         Rider(f"r{i}", slice(i * rows, (i + 1) * rows), 0.0, deadline) for i, deadline in enumerate(deadlines)
     ]
+
+
+class Cascade(Mean):
+    """Asks the first seat; then each next one for the rows whose last answer is negative or missing."""
+
+    kind = "cascade"
+
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        asks = [Ask(0, ~state.asked[0])]
+        for seat in range(1, len(state.seats)):
+            before = state.outputs[seat - 1].get("y")
+            unsure = state.failed[seat - 1].copy()
+            if before is not None:
+                unsure |= state.answered[seat - 1] & (before[:, 0] < 0)
+            asks.append(Ask(seat, unsure & ~state.asked[seat]))
+        return tuple(ask for ask in asks if ask.rows.any())
+
+    def combine(self, state: State, rows: Mask) -> dict[str, Array]:
+        y = np.full((state.n, 1), np.nan, np.float32)
+        for answered, outputs in zip(state.answered, state.outputs, strict=True):
+            if outputs:
+                y = np.where(answered[:, None], outputs["y"], y)
+        return {"y": y[rows]}

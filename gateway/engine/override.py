@@ -63,7 +63,7 @@ def check_permitted(plan: Plan, overrides: Overrides, permitted: Sequence[str]) 
     allowed = {*permitted, "members"} if plan.kind == "tasks" else set(permitted)
     for name in overrides.used():
         if name not in allowed:
-            raise invalid(plan, name, f"the override {name!r} is not permitted; permitted: {sorted(allowed)}")
+            raise invalid(plan, name, f"the override {name!r} is not permitted; permitted: {', '.join(sorted(allowed)) or 'none'}")
 
 
 def apply(plan: Plan, overrides: Overrides) -> Plan:

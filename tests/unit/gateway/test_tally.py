@@ -18,6 +18,7 @@ from protos.tensor import TensorSpec
 from tests.clock import run
 from tests.fakes import (
     NEVER,
+    Cascade,
     FakeMember,
     Turn,
     adds,
@@ -198,29 +199,6 @@ def test_an_answer_with_other_than_its_labels_classes_is_unusable(width: int) ->
 
 
 # --- waves ---------------------------------------------------------------------------------------------
-
-
-class Cascade(Mean):
-    """Asks the first seat; then each next one for the rows whose last answer is negative or missing."""
-
-    kind = "cascade"
-
-    def plan(self, state: State) -> tuple[Ask, ...]:
-        asks = [Ask(0, ~state.asked[0])]
-        for seat in range(1, len(state.seats)):
-            before = state.outputs[seat - 1].get("y")
-            unsure = state.failed[seat - 1].copy()
-            if before is not None:
-                unsure |= state.answered[seat - 1] & (before[:, 0] < 0)
-            asks.append(Ask(seat, unsure & ~state.asked[seat]))
-        return tuple(ask for ask in asks if ask.rows.any())
-
-    def combine(self, state: State, rows: Mask) -> dict[str, Array]:
-        y = np.full((state.n, 1), np.nan, np.float32)
-        for answered, outputs in zip(state.answered, state.outputs, strict=True):
-            if outputs:
-                y = np.where(answered[:, None], outputs["y"], y)
-        return {"y": y[rows]}
 
 
 def test_a_second_wave_asks_only_for_the_rows_that_need_it() -> None:
