@@ -150,7 +150,7 @@ def _unary(method: Method, clock: Callable[[], float]) -> grpc.RpcMethodHandler[
         except AccordError as error:
             return await _abort(context, error)
         except asyncio.CancelledError:
-            # only a task that gRPC cancelled has a cancellation pending: the client left, or its deadline passed
+            # pending only where gRPC itself cancelled the task: the client left, or its deadline passed
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise

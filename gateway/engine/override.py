@@ -63,7 +63,8 @@ def check_permitted(plan: Plan, overrides: Overrides, permitted: Sequence[str]) 
     allowed = {*permitted, "members"} if plan.kind == "tasks" else set(permitted)
     for name in overrides.used():
         if name not in allowed:
-            raise invalid(plan, name, f"the override {name!r} is not permitted; permitted: {', '.join(sorted(allowed)) or 'none'}")
+            listed = ", ".join(sorted(allowed)) or "none"
+            raise invalid(plan, name, f"the override {name!r} is not permitted; permitted: {listed}")
 
 
 def apply(plan: Plan, overrides: Overrides) -> Plan:
