@@ -24,8 +24,8 @@ from gateway.edge.coalesce import Coalescer
 from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
 from gateway.members.oip import OipMember
-from gateway.observe import logs
 from gateway.observe.metrics import Metrics
+from protos import logs
 from workers.model import interface, repository
 from workers.model.errors import ModelError
 
@@ -111,7 +111,7 @@ class Gateway:
             self._changed.clear()
             if self._catalog.refresh():
                 self._log_problems()
-            await self._edge.show_health()
+            self._edge.show_health()
 
     def _log_problems(self) -> None:
         for problem in self._catalog.problems:
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runtime", type=Path, required=True, help="directory of the workers' sockets")
     parser.add_argument("--log-format", choices=("json", "text"), default="text")
     options = parser.parse_args(arguments)
-    logs.configure(options.log_format, "gateway")
+    logs.configure(options.log_format)
     try:
         config, _ = load(options.config, os.environ)
         asyncio.run(_serve(config, options.runtime))

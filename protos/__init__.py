@@ -1,5 +1,5 @@
-"""The contract: messages, tensors and errors as both sides of the wire know them.
+"""What both sides of the wire share: messages, tensors, errors, and how a service meets gRPC.
 
 Gateway and workers share this package and nothing else, so that one table of errors, one tensor
-codec and one set of validations serve both.
+codec, one set of validations, one health service and one form of logs serve both.
 """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
+    "METHODS",
     "RESERVED_PARAMETERS",
     "SERVICE",
     "Parameter",
@@ -40,6 +41,11 @@ __all__ = [
 ]
 
 SERVICE = "inference.GRPCInferenceService"
+
+#: Names of all methods of the service, those we do not offer included.
+METHODS = frozenset(
+    method.name for method in messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+)
 
 #: A request or response parameter's value.
 Parameter = bool | int | str | float

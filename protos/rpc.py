@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from protos.errors import AccordError, Reason, to_status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from google.protobuf.message import Message
 
@@ -97,7 +97,7 @@ def handlers(
     service: str,
     methods: Mapping[str, Method],
     *,
-    unsupported: Sequence[str] = (),
+    unsupported: Iterable[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> grpc.GenericRpcHandler:
     """Join a service to grpc.aio.

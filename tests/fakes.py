@@ -91,10 +91,10 @@ def fails(cause: Cause, attempts: int = 1) -> Says:
 
 
 def raising(error: BaseException) -> Says:
-    """Break the law: raise."""
+    """Break the law: raise an error of this kind and text."""
 
     def says(_: Question) -> Answer:
-        raise error
+        raise type(error)(*error.args)
 
     return says
 

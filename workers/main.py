@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers import logs
+from protos import logs
 from workers.address import Address, AddressError
 from workers.model.errors import ModelError
 from workers.model.providers import PREFERRED, PROVIDERS

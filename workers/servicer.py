@@ -13,10 +13,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from protos.oip import SERVICE, messages
+from protos.health import Health
+from protos.oip import METHODS, SERVICE, messages
 from protos.rpc import SERVER_OPTIONS, Method, handlers
 from workers.address import AddressError
-from workers.health import Health
 
 if TYPE_CHECKING:
     from workers.address import Address
@@ -39,6 +39,7 @@ class Server:
 
     def __init__(self, service: Service, model: str, address: Address) -> None:
         self._service = service
+        self._model = model
         self._health = Health([model])
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((_handlers(service),))
@@ -51,7 +52,7 @@ class Server:
     async def start(self) -> None:
         """Serve, and say so by the health service."""
         await self._server.start()
-        self._health.set(serving=True)
+        self._health.show({"": True, self._model: True})
 
     async def stop(self, drain_s: float) -> None:
         """Take no more calls, finish those under way, and end after ``drain_s`` at the latest."""
@@ -81,6 +82,4 @@ def _handlers(service: Service) -> Any:
         "ModelConfig": Method(messages.ModelConfigRequest, service.model_config),
         "ModelInfer": Method(messages.ModelInferRequest, service.model_infer),
     }
-    described = messages.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]].methods
-    unsupported = [method.name for method in described if method.name not in methods]
-    return handlers(SERVICE, methods, unsupported=unsupported)
+    return handlers(SERVICE, methods, unsupported=METHODS - methods.keys())

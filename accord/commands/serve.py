@@ -11,8 +11,8 @@ import typer
 
 from accord.commands.output import err, fail, refuse_config
 from gateway.config import ConfigError, load
-from gateway.observe import logs
 from gateway.supervise import Supervisor
+from protos import logs
 
 __all__ = ["command"]
 
@@ -28,7 +28,7 @@ def command(
     """Serve a configuration: its workers, its gateway and the metrics port, until SIGTERM or Ctrl-C."""
     if log_format not in ("text", "json"):
         fail("--log-format must be 'text' or 'json'", code=2)
-    logs.configure(log_format, "supervisor")  # type: ignore[arg-type]  # checked above
+    logs.configure(log_format)  # type: ignore[arg-type]  # checked above
     try:
         config, _ = load(file, os.environ)
     except ConfigError as error:

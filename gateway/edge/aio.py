@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.edge.services.ensemble import EnsembleService
 from gateway.edge.services.inference import InferenceService
 from protos import oip
 from protos.errors import AccordError
+from protos.health import Health
 from protos.rpc import SERVER_OPTIONS, Method, handlers
 
 if TYPE_CHECKING:
@@ -45,14 +46,11 @@ class GrpcEdge:
         self._asker = asker
         self._metrics = metrics
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._health = health.aio.HealthServicer()
-        self._serving: dict[str, bool] = {}
+        self._health = Health(plan.name for plan in asker.catalog.plans())
         inference, ensemble = InferenceService(asker).methods(), EnsembleService(asker).methods()
-        offered = oip.messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-        unsupported = [method.name for method in offered if method.name not in inference]
         self._server.add_generic_rpc_handlers(
             [
-                handlers(oip.SERVICE, self._methods(inference), unsupported=unsupported),
+                handlers(oip.SERVICE, self._methods(inference), unsupported=oip.METHODS - inference.keys()),
                 handlers(ENSEMBLE_SERVICE, self._methods(ensemble)),
             ]
         )
@@ -67,8 +65,6 @@ class GrpcEdge:
         Raises:
             OSError: If the address cannot be bound.
         """
-        # the health servicer starts with "" as SERVING; nothing may be routed here before we are ready
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -76,22 +72,16 @@ class GrpcEdge:
         await self._server.start()
         return f"{address.rpartition(':')[0]}:{port}"
 
-    async def show_health(self) -> None:
+    def show_health(self) -> None:
         """Publish the readiness of the server and of everything served to grpc.health.v1."""
         catalog = self._asker.catalog
-        draining = self._asker.admission.draining
-        now = {plan.name: catalog.ready(plan) and not draining for plan in catalog.plans()}
-        now[""] = catalog.server_ready() and not draining
-        for name, serving in now.items():
-            if self._serving.get(name) is not serving:
-                states = health_pb2.HealthCheckResponse
-                await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
-        self._serving = now
+        ready = {plan.name: catalog.ready(plan) for plan in catalog.plans()}
+        self._health.show({"": catalog.server_ready(), **ready})
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, let those in flight finish, then close."""
         self._asker.admission.draining = True
-        await self.show_health()
+        self._health.close()
         await self._server.stop(drain_s)
 
     def _methods(self, methods: Any) -> dict[str, Method]:

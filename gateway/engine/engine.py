@@ -5,7 +5,7 @@ Rules:
 - Forward only: calls go down, results come back as values; nothing here raises but cancellation. A bug,
   of a plug-in's or ours, ends the batch: riders still open are told INTERNAL.
 - Every rider gets exactly one final reply, unless it left. A rider is answered when all its rows are
-  closed, or at its own end of waiting with what is there.
+  closed, at the latest at its own end of waiting; one whose time is over before the start is told so.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
 - All decisions are the tally's, the strategy's and the verdict's; this module acts and keeps time.
 """
@@ -26,7 +26,7 @@ from gateway.values import Answer, Failure, Question, Reply, Report
 from protos.errors import AccordError, Cause, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
@@ -36,6 +36,8 @@ __all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
 
+_TOO_LATE = (Reason.DEADLINE_IN_QUEUE, "the deadline passed while the call waited; give the call more time")
+_OUR_FAULT = (Reason.INTERNAL, "internal error; the server's log has the details")
 #: What makes calls equal: the model, its inputs, and the rows.
 _Key = tuple[str, tuple[tuple[str, str], ...], bytes]
 
@@ -99,22 +101,30 @@ class _Execution:
 
     async def run(self) -> None:
         self._batch.watch(self._changed.set)
-        everything = np.ones(self._batch.n, np.bool_)
-        self._root.start(everything, max(rider.closes_at for rider in self._riders))
+        self._refuse([rider for rider in self._riders if rider.closes_at <= self._started], _TOO_LATE)
+        until = np.empty(self._batch.n)
+        for rider in self._riders:
+            until[rider.rows] = rider.closes_at
+        rows = _rows_of(self._riders, self._batch.n)
+        self._root.start(rows, until[rows])
         while True:
             self._advance(self._loop.time())
             if not self._riders:
                 return
-            await self._sleep_until(self._next_timer())
+            await self._sleep_until(self._root.next_timer())
 
     def abandon(self) -> None:
         """Tell every rider who is still open that the fault is ours."""
-        report = Report(
-            seats=(), asked=0, used=0, agreement=None, elapsed_s=self._loop.time() - self._started
-        )
-        for rider in [rider for rider in self._riders if rider not in self._batch.departed]:
-            error = AccordError(Reason.INTERNAL, "internal error; the server's log has the details")
+        self._refuse(self._riders, _OUR_FAULT)
+
+    def _refuse(self, riders: Sequence[Rider], fault: tuple[Reason, str]) -> None:
+        elapsed_s = self._loop.time() - self._started
+        report = Report(seats=(), asked=0, used=0, agreement=None, elapsed_s=elapsed_s)
+        reason, message = fault
+        for rider in [rider for rider in riders if rider not in self._batch.departed]:
+            error = AccordError(reason, message, metadata={"model": self._plan.name})
             self._deliver(Reply(riders=(rider,), error=error, report=report))
+        self._riders = [rider for rider in self._riders if rider not in riders]
 
     async def end(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
@@ -133,14 +143,11 @@ class _Execution:
             timer.cancel()
             self._changed.clear()
 
-    def _next_timer(self) -> float:
-        return min(self._root.next_timer(), *(rider.closes_at for rider in self._riders))
-
     def _advance(self, now: float) -> None:
         """Take in what happened, then ask, close and deliver until nothing more follows."""
         departed = self._batch.departed
         for rider in departed.intersection(self._riders):
-            self._root.shut(_mask(rider, self._batch.n))
+            self._root.shut(_rows_of([rider], self._batch.n))
             self._riders.remove(rider)
         for asked, result in self._done:
             self._enter(asked, result, now)
@@ -181,7 +188,7 @@ class _Execution:
         key = (call.model, call.inputs, rows.tobytes())
         asked = self._asked.get(key)
         if asked is None:
-            until = min(float(self._root.until.max()), now + (call.timeout_s or np.inf))
+            until = min(float(self._root.until[rows].max()), now + (call.timeout_s or np.inf))
             task = self._loop.create_task(self._members[call.model].ask(self._question(call, rows, until)))
             asked = self._asked[key] = _Asked(rows, task)
             self._tasks.add(task)
@@ -213,7 +220,6 @@ class _Execution:
             rows = nested.closable(now)
             if rows.any():
                 acted = True
-                nested.give_up(rows & (nested.until <= now))
                 self._close_into(tally, seat, nested, rows, now)
         return acted
 
@@ -238,32 +244,16 @@ class _Execution:
 
     def _close_riders(self, now: float) -> None:
         closable = self._root.closable(now)
-        closing = []
-        for rider in self._riders:
-            if now >= rider.closes_at:
-                self._force(self._root, _mask(rider, self._batch.n), now)
-                closing.append(rider)
-            elif closable[rider.rows].all():
-                closing.append(rider)
+        closing = [rider for rider in self._riders if closable[rider.rows].all()]
         if not closing:
             return
-        for rider in closing:
-            self._root.shut(_mask(rider, self._batch.n))
+        self._root.shut(_rows_of(closing, self._batch.n))
         moment = Closing(
             batch=self._batch, plan=self._plan, root=self._root, now=now, elapsed_s=now - self._started
         )
         for reply in build_replies(moment, closing):
             self._riders = [rider for rider in self._riders if rider not in reply.riders]
             self._deliver(reply)
-
-    def _force(self, tally: Tally, rows: Mask, now: float) -> None:
-        """End the waiting for some rows, innermost first: what is there counts, the rest is late."""
-        for seat, nested in tally.nested.items():
-            self._force(nested, rows, now)
-            left = rows & nested.open
-            if left.any():
-                self._close_into(tally, seat, nested, left, now)
-        tally.give_up(rows & tally.open)
 
     def _drop_unneeded(self) -> None:
         for key, asked in list(self._asked.items()):
@@ -283,7 +273,8 @@ def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:
     return task.result()
 
 
-def _mask(rider: Rider, n: int) -> Mask:
-    mask = np.zeros(n, np.bool_)
-    mask[rider.rows] = True
-    return mask
+def _rows_of(riders: Sequence[Rider], n: int) -> Mask:
+    rows = np.zeros(n, np.bool_)
+    for rider in riders:
+        rows[rider.rows] = True
+    return rows

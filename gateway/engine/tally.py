@@ -47,6 +47,7 @@ class Tally:
         self.n = n
         self.open = np.zeros(n, np.bool_)
         self.until = np.full(n, np.inf)
+        self._latest = 0.0
         self.asked = np.zeros((k, n), np.bool_)
         self.answered = np.zeros((k, n), np.bool_)
         self.failed = np.zeros((k, n), np.bool_)
@@ -66,6 +67,7 @@ class Tally:
         """Open rows: this merge is needed for them, and waits until the given time, or time for each row."""
         self.open |= rows
         self.until[rows] = until
+        self._latest = max(self._latest, float(np.max(until, initial=0.0)))
         for i, seat in enumerate(self.merge.seats):
             if seat.chosen and seat.barred is not None:
                 self._lose(i, rows, seat.barred)
@@ -82,16 +84,19 @@ class Tally:
             eligible=self._eligible,
             outputs=self.outputs,
             labels=self.merge.labels,
-            time_left_s=float(np.max(self.until, where=self.open, initial=now)) - now,
+            time_left_s=max(0.0, self._latest - now),
         )
 
     def asks(self, now: float) -> list[tuple[int, Mask]]:
-        """Let the strategy plan the next wave, enter it as asked, and return the seats and rows to ask."""
+        """Let the strategy plan the next wave, enter it as asked, and return the seats and rows to ask.
+
+        Rows whose time is over are not asked for any more.
+        """
         wave: list[tuple[int, Mask]] = []
         if not self.open.any():
             return wave
         for ask in self.merge.strategy.plan(self.state(now)):
-            rows = ask.rows & self.open & ~self.asked[ask.seat]
+            rows = ask.rows & self.open & ~self.asked[ask.seat] & (self.until > now)
             if self._eligible[ask.seat] and rows.any():
                 self.asked[ask.seat] |= rows
                 seat = self.merge.seats[ask.seat]
@@ -178,11 +183,6 @@ class Tally:
             done |= self.merge.strategy.settled(self.state(now)).done & self._enough()
         return self.open & done
 
-    def give_up(self, rows: Mask) -> None:
-        """Enter every seat that is still waited for in these rows as late."""
-        for seat in np.flatnonzero((self._pending() & rows).any(axis=1)).tolist():
-            self._lose(seat, self.asked[seat] & rows, Cause.MEMBER_TIMEOUT)
-
     def shut(self, rows: Mask) -> None:
         """Close rows for good, here and below: later answers for them are ignored."""
         self.open &= ~rows
@@ -243,10 +243,8 @@ class Tally:
 
     def next_timer(self) -> float:
         """Return when something ends by itself: the merge, a seat, or something nested."""
-        waiting = self._pending() & self.open
-        waiting[list(self.nested)] = False
-        seats = np.min(self.seat_until, where=waiting, initial=np.inf)
-        merge = np.min(self.until, where=self.open, initial=np.inf)
+        seats = self.seat_until[self._pending() & self.open].min(initial=np.inf)
+        merge = self.until[self.open].min(initial=np.inf)
         return min(float(seats), float(merge), *(tally.next_timer() for tally in self.nested.values()))
 
     def needs(self, seat: int, rows: Mask) -> bool:

@@ -190,7 +190,9 @@ def oracle(scene: Scene, rider: Rider) -> Told:
     """Work out a rider's answer from a plain mean over plain seats, one row and one seat at a time."""
     if rider.rows.start == rider.rows.stop:
         return Told(0.0, [], "")
-    in_at = [min(act.after_s, s["timeout_s"] or np.inf) for act, s in zip(scene.acts, scene.seats, strict=True)]
+    in_at = [
+        min(act.after_s, s["timeout_s"] or np.inf) for act, s in zip(scene.acts, scene.seats, strict=True)
+    ]
     at = min(max(in_at), rider.closes_at)
     y, statuses = [], []
     for x in scene.x[rider.rows]:

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2_grpc
 
 from gateway.observe.port import MetricsPort, ServerStatus
-from workers.health import Health
+from protos.health import Health
 
 DOCKER = Path(__file__).parents[3] / "deploy/docker"
 
@@ -62,7 +62,7 @@ async def test_a_worker_is_healthy_while_it_serves(image: str) -> None:
     await server.start()
     try:
         assert not await passes(image, number)
-        health.set(serving=True)
+        health.show({"": True})
         assert await passes(image, number)
     finally:
         await server.stop(0)

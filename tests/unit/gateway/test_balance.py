@@ -13,9 +13,7 @@ REPLICAS = st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=6)
 
 
 @given(REPLICAS, st.integers(0, 1000))
-def test_the_pick_is_ready_and_has_the_least_to_do(
-    replicas: list[tuple[int, bool]], turn: int
-) -> None:
+def test_the_pick_is_ready_and_has_the_least_to_do(replicas: list[tuple[int, bool]], turn: int) -> None:
     """If anyone is ready, someone is picked; never one that is not, never a busier one."""
     loads, ready = [load for load, _ in replicas], [up for _, up in replicas]
     picked = least_loaded(loads, ready, turn)

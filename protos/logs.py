@@ -1,4 +1,4 @@
-"""Logs of a worker: one line per event on standard error."""
+"""Structured logs of any of our processes: one line per event on standard error."""
 
 from __future__ import annotations
 
