@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import BenchFailed, show
+from bench import BenchFailed, machine, show
 from bench.answers import ENSEMBLE
 from bench.figures import Result, results
 from bench.load import Pace
+from bench.machine import Clocks, others
 from bench.plot import save_plot
 from bench.rounds import measure
 from bench.targets import CONFIG, DATA, ROOT, running
@@ -72,9 +73,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
-    pace, facts = QUICK if options.quick else FULL, show.machine()
+    pace = QUICK if options.quick else FULL
     options.out.mkdir(parents=True, exist_ok=True)
+    before = Clocks.read()
     found = _measured(pace, options.out, console)
+    facts = machine.facts() | {"others": others(before, Clocks.read())}
     caption = show.describe(facts, pace)
     text = json.dumps(show.report(found, facts, pace), indent=2) + "\n"
     (options.out / "report.json").write_text(text, "utf-8")

@@ -1,12 +1,8 @@
-"""How figures look: a table for people, the same in Markdown, JSON for programs, and facts of the machine."""
+"""How figures look: a table for people, the same in Markdown, JSON for programs."""
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -21,31 +17,17 @@ if TYPE_CHECKING:
     from bench.figures import Result, Spread
     from bench.load import Pace
 
-__all__ = ["between_markers", "describe", "machine", "markdown", "report", "table"]
+__all__ = ["between_markers", "describe", "markdown", "report", "table"]
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 COLUMNS = ("load", "asked", "calls/s", "% of echo", "p50 ms", "÷ echo", "p99 ms", "CPU ms")
-LIBRARIES = ("accord-gateway", "grpcio", "protobuf", "numpy", "onnxruntime")
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on, and nothing that names the machine."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "load_average_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
 
 
 def describe(facts: dict[str, Any], pace: Pace) -> str:
     """Say in a sentence how the figures came about."""
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     return (
-        f"{facts['cpu']}, {facts['cpus']} CPUs, load average {facts['load_average_before']} before the run; "
+        f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['others']:.0%} of their time used by other work; "
         f"Python {facts['python']}, {libraries}. {pace.rounds} rounds of {pace.window_s:g} s; "
         "medians, with least and greatest of all rounds."
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import runtime
+from gateway.check import prove
 from gateway.config import Config, ConfigError, load
 from gateway.edge.admission import Admission
 from gateway.edge.aio import GrpcEdge, is_local
@@ -160,6 +161,21 @@ def _read_files(name: str, worker: Worker) -> tuple[ModelSpec | None, Mapping[st
         return None, {}
 
 
+def _load(path: Path) -> Config:
+    """Read a configuration and refuse what the models' own files prove impossible, before any is loaded.
+
+    Raises:
+        ConfigError: With every complaint.
+    """
+    config, document = load(path, os.environ)
+    workers = {name: model.worker for name, model in config.models.items()}
+    declared = {name: _read_files(name, worker)[0] if worker else None for name, worker in workers.items()}
+    complaints = prove(config, document, declared)
+    if complaints:
+        raise ConfigError(complaints)
+    return config
+
+
 async def _serve(config: Config, directory: Path) -> None:
     gateway = Gateway(config, directory)
     stop = asyncio.Event()
@@ -193,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logs.configure(options.log_format)
     try:
-        config, _ = load(options.config, os.environ)
+        config = _load(options.config)
         asyncio.run(_serve(config, options.runtime))
     except ConfigError as error:
         _log.error("%s", error)

@@ -54,4 +54,4 @@ def _unlabelled(plan: Plan) -> Iterator[str]:
         and not reading.spec.labels
     }
     for output in sorted(wide):
-        yield f"ensemble {plan.name!r}: output {output!r} has no labels; its classes are compared by position"
+        yield f"ensemble {plan.name!r}: {output!r} has no labels; all members must have one class order"

@@ -50,6 +50,7 @@ class _Child:
     arguments: Sequence[str]
     backoff: Backoff = field(default_factory=Backoff)
     process: asyncio.subprocess.Process | None = None
+    exit_code: int = 1
     restarts: int = 0
     stopping: bool = False
 
@@ -68,6 +69,7 @@ class _Child:
             except OSError as error:
                 _log.error("%s cannot be started: %s", self.name, error)
                 return
+            self.exit_code = code
             if self.stopping or code in FINAL_CODES:
                 return
             failures = self.backoff.failures(failures, time.monotonic() - started)
@@ -143,6 +145,7 @@ def worker_arguments(config: Config, instance: runtime.Instance, total: int, log
         arguments += ["--version", worker.version]
     threads = str(worker.threads) if worker.threads else f"auto/{total}"
     arguments += ["--address", instance.target, "--threads", threads, "--log-format", log_format]
+    arguments += ["--drain-s", str(WORKER_GRACE_S)]
     return [*arguments, "--providers", ",".join(worker.providers)]
 
 
@@ -159,6 +162,7 @@ class Supervisor:
     def __init__(self, config: Config, path: Path, *, log_format: str, announce: Path | None = None) -> None:
         self._config = config
         self._announce = announce
+        self._port = MetricsPort(config.server.metrics, self._status)
         self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
         found = runtime.instances(config, self._directory)
         self._workers = {
@@ -167,7 +171,6 @@ class Supervisor:
         }
         gateway = ["gateway.app", str(path), "--runtime", str(self._directory), "--log-format", log_format]
         self._gateway = _Child("gateway", gateway)
-        self._port = MetricsPort(config.server.metrics, self._status)
 
     async def run(self) -> int:
         """Serve until a signal; return the exit code."""
@@ -189,7 +192,7 @@ class Supervisor:
             await asyncio.wait([stopped, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 stopped.cancel()
-                return 1
+                return self._gateway.exit_code
             _log.info("stopping: the gateway drains, then the workers stop; a second signal stops at once")
             stopping = asyncio.create_task(self._stop())
             forced = asyncio.create_task(force.wait())
@@ -206,6 +209,8 @@ class Supervisor:
             await asyncio.gather(*tasks, announcing, return_exceptions=True)
             self._port.stop()
             shutil.rmtree(self._directory, ignore_errors=True)
+            if self._announce is not None:
+                self._announce.unlink(missing_ok=True)
 
     async def _stop(self) -> None:
         await self._gateway.stop(self._config.server.drain_s + WORKER_GRACE_S)
@@ -234,13 +239,13 @@ class Supervisor:
         )
 
     async def _keep_announced(self) -> None:
-        """Keep the announce file true, from the moment when the server is ready for the first time."""
-        announced: dict[str, Any] | None = None
-        while self._announce is not None:
+        """Tell when the server is ready for the first time, and from then on keep the announce file true."""
+        announced: dict[str, Any] = {}
+        while True:
             gateway = await self._ask_gateway()
-            if gateway.get("ready") or announced is not None:
+            if gateway.get("ready") or announced:
                 facts = {
-                    "address": gateway.get("address", (announced or {}).get("address")),
+                    "address": gateway.get("address", announced.get("address")),
                     "metrics": self._port.address,
                     "pid": os.getpid(),
                     "gateway_pid": self._gateway.pid,
@@ -249,9 +254,13 @@ class Supervisor:
                         for instance, worker in self._workers.items()
                     ],
                 }
-                if facts != announced:
+                if not announced:
+                    _log.info("ready", extra={"address": facts["address"], "metrics": facts["metrics"]})
+                if self._announce is not None and facts != announced:
                     _write(self._announce, json.dumps(facts))
-                    announced = facts
+                announced = facts
+                if self._announce is None:
+                    return
             await asyncio.sleep(_POLL_S)
 
 

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-__all__ = ["CHANNEL_OPTIONS", "MAX_MESSAGE_BYTES", "SERVER_OPTIONS", "CallContext", "Method", "handlers"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "MAX_MESSAGE_BYTES",
+    "SERVER_OPTIONS",
+    "CallContext",
+    "Method",
+    "handlers",
+    "internal_error",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -155,10 +163,10 @@ def _unary(method: Method, clock: Callable[[], float]) -> grpc.RpcMethodHandler[
             if task is not None and task.cancelling():
                 raise
             _log.exception("a handler was cancelled by its own side")
-            return await _abort(context, _INTERNAL)
+            return await _abort(context, internal_error())
         except Exception:  # noqa: BLE001 - the last resort, see the rules above
             _log.exception("a handler failed")
-            return await _abort(context, _INTERNAL)
+            return await _abort(context, internal_error())
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -170,7 +178,9 @@ def _refusal(name: str) -> grpc.RpcMethodHandler[Any, Any]:
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-_INTERNAL = AccordError(Reason.INTERNAL, "internal error; the server's log has the details")
+def internal_error() -> AccordError:
+    """Return the error that stands for any bug of ours: a fixed text and nothing else."""
+    return AccordError(Reason.INTERNAL, "internal error; the server's log has the details")
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: AccordError) -> bytes:

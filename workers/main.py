@@ -101,9 +101,7 @@ def _on_first_signal() -> asyncio.Event:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m workers.main", description="Serve one ONNX model over gRPC."
-    )
+    parser = argparse.ArgumentParser(prog="accord worker", description="Serve one ONNX model over gRPC.")
     parser.add_argument("--repository", type=Path, required=True, help="model repository (Triton's layout)")
     parser.add_argument("--model", required=True, help="name of the model to serve")
     parser.add_argument("--version", default="", help="version to serve (default: the highest one allowed)")

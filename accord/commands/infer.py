@@ -11,12 +11,12 @@ import typer
 from rich.table import Table
 
 from accord.commands.output import err, fail, out, print_json
+from accord.v1 import ensemble_pb2 as pb
 from accord.v1 import errors_pb2
 from protos.tensor import DTYPES
 
 if TYPE_CHECKING:
     from accord.client import Answer
-    from accord.v1 import ensemble_pb2 as pb
 
 __all__ = ["command"]
 
@@ -36,6 +36,7 @@ def command(
         str, typer.Option(envvar="ACCORD_ADDRESS", help="The gateway's gRPC address.")
     ] = "127.0.0.1:8001",
     member: Annotated[list[str] | None, typer.Option(help="Ask only these members; repeat it.")] = None,
+    quorum: Annotated[int | None, typer.Option(min=1, help="Need only so many usable members.")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Return only these outputs; repeat it.")] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Deadline in seconds.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -48,7 +49,10 @@ def command(
             described = client.describe(ensemble)
             specs = {spec.name: spec for spec in described.inputs}
             inputs = dict(_read(item, specs) for item in given)
-            answer = client.infer(ensemble, inputs, members=member or [], outputs=output or [])
+            asked: dict[str, Any] = {"members": member or [], "outputs": output or []}
+            if quorum is not None:
+                asked["quorum"] = pb.Quorum(count=quorum)
+            answer = client.infer(ensemble, inputs, **asked)
     except CallError as error:
         if as_json:
             print_json({"ok": False, "code": error.code, "reason": error.reason, "message": error.message})
@@ -128,8 +132,8 @@ def _listed(array: Any) -> Any:
 def _show(answer: Answer) -> None:
     outputs = Table("output", "shape", "value")
     for name, array in answer.outputs.items():
-        text = json.dumps(_listed(array.round(4) if array.dtype.kind == "f" else array))
-        outputs.add_row(name, str(list(array.shape)), text if len(text) < 200 else text[:197] + "...")
+        text = json.dumps(_listed(array.astype(float).round(4) if array.dtype.kind == "f" else array))
+        outputs.add_row(name, str(list(array.shape)), text if len(text) < 400 else text[:397] + "...")
     out.print(outputs)
     members = Table("member", "model", "outcome", "weight", "ms")
     for m in answer.report.members:
@@ -143,5 +147,7 @@ def _show(answer: Answer) -> None:
             f"{elapsed_s * 1e3:.1f}",
         )
     out.print(members)
+    if answer.report.agreement:
+        out.print(f"agreement: {', '.join(f'{share:.2f}' for share in answer.report.agreement[:8])}")
     if answer.report.degraded:
         out.print("[yellow]degraded: a member is missing from this answer[/]")

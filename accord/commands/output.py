@@ -22,8 +22,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))  # noqa: T201 - rich would colour and wrap it
 
 
-def fail(message: str, *, code: int = 1) -> NoReturn:
+def fail(message: str, *, code: int = 1, as_json: bool = False) -> NoReturn:
     """Print an error and end with an exit code."""
+    if as_json:
+        print_json({"ok": False, "message": message})
+        raise typer.Exit(code)
     err.print(f"[bold red]error:[/] {_plain(message)}")
     raise typer.Exit(code)
 

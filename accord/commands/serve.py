@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,15 +20,18 @@ __all__ = ["command"]
 def command(
     file: Annotated[Path, typer.Argument(help="The configuration file.")],
     *,
-    log_format: Annotated[str, typer.Option(help="'text' for people, 'json' for machines.")] = "text",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="For people, or for machines.")
+    ] = "text",
     announce: Annotated[
         Path | None, typer.Option(help="Keep addresses and process ids in this JSON file, once ready.")
     ] = None,
 ) -> None:
-    """Serve a configuration: its workers, its gateway and the metrics port, until SIGTERM or Ctrl-C."""
-    if log_format not in ("text", "json"):
-        fail("--log-format must be 'text' or 'json'", code=2)
-    logs.configure(log_format)  # type: ignore[arg-type]  # checked above
+    """Serve a configuration: its workers, its gateway and the metrics port, until SIGTERM or Ctrl-C.
+
+    Exit codes: 0 after a drain; 2 bad configuration; 4 an address cannot be bound; 1 anything else.
+    """
+    logs.configure(log_format)
     try:
         config, _ = load(file, os.environ)
     except ConfigError as error:
@@ -36,7 +39,7 @@ def command(
     try:
         code = asyncio.run(_serve(Supervisor, config, file, log_format, announce))
     except OSError as error:
-        fail(f"server.metrics: cannot listen on {config.server.metrics}: {error.strerror}")
+        fail(f"server.metrics: cannot listen on {config.server.metrics}: {error.strerror}", code=4)
     if code:
         err.print("[bold red]stopped with an error[/]")
     raise typer.Exit(code)

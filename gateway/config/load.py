@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from gateway.config.schema import SEAT_NAME, Config
 
@@ -121,7 +121,9 @@ def _parse(path: Path, environment: Mapping[str, str]) -> Document:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError([Complaint(str(path), line, "", f"is not valid YAML: {error.problem}")]) from None
-    except (YAMLError, ValueError) as error:
+    except RecursionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - over odd documents the parser itself trips
         raise ConfigError([Complaint(str(path), 0, "", f"is not valid YAML: {error}")]) from None
     if not isinstance(tree, CommentedMap):
         raise ConfigError(
@@ -141,7 +143,7 @@ def _override(tree: CommentedMap, environment: Mapping[str, str]) -> dict[_Path,
         if isinstance(section, dict):
             try:
                 section[key] = YAML(typ="safe").load(text)
-            except (YAMLError, ValueError, RecursionError):
+            except Exception:  # noqa: BLE001 - what is no YAML is text
                 section[key] = text
     return overridden
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from gateway.edge.services.ensemble import EnsembleService
 from gateway.edge.services.inference import InferenceService
 from protos import oip
-from protos.errors import AccordError
+from protos.errors import AccordError, Reason
 from protos.health import Health
-from protos.rpc import SERVER_OPTIONS, Method, handlers
+from protos.rpc import SERVER_OPTIONS, Method, handlers, internal_error
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -98,25 +99,23 @@ class GrpcEdge:
             code, reason = "OK", ""
             try:
                 return await serve(request, context)
-            except AccordError as error:
-                code, reason = error.reason.code.name, error.reason.name
-                _log.info(
-                    "request failed",
-                    extra={
-                        "model": name[:128],
-                        "id": request.id[:128],
-                        "reason": reason,
-                        "detail": error.message[:512],
-                        "peer": context.peer,
-                    },
-                )
-                raise
             except asyncio.CancelledError:
                 code, reason = "CANCELLED", "CLIENT_CANCELLED"
                 raise
-            except BaseException:
-                code, reason = "INTERNAL", "INTERNAL"
-                raise
+            except Exception as error:  # noqa: BLE001 - counted and named here, answered by the caller
+                told = error if isinstance(error, AccordError) else internal_error()
+                code, reason = told.reason.code.name, told.reason.name
+                told.metadata["request_id"] = request.id[:128] or secrets.token_hex(8)
+                level = logging.ERROR if told.reason is Reason.INTERNAL else logging.INFO
+                facts = {"model": name[:128], "reason": reason, "peer": context.peer, **told.metadata}
+                _log.log(
+                    level,
+                    "request failed: %s",
+                    told.message[:512],
+                    extra=facts,
+                    exc_info=error if told is not error else None,
+                )
+                raise told from None
             finally:
                 known = name if self._asker.catalog.serves(name) else ""
                 self._metrics.request(known, method, code, reason, time.monotonic() - context.arrived)

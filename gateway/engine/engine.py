@@ -6,6 +6,7 @@ Rules:
   of a plug-in's or ours, ends the batch: riders still open are told INTERNAL.
 - Every rider gets exactly one final reply, unless it left. A rider is answered when all its rows are
   closed, at the latest at its own end of waiting; one whose time is over before the start is told so.
+- A call that is rejected for its input is made again rider by rider.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
 - All decisions are the tally's, the strategy's and the verdict's; this module acts and keeps time.
 """
@@ -159,6 +160,11 @@ class _Execution:
         self._drop_unneeded()
 
     def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
+        if isinstance(result, Failure) and result.cause is Cause.MEMBER_REJECTED_INPUT:
+            parts = [asked.rows & _rows_of([rider], self._batch.n) for rider in self._riders]
+            if not any((part == asked.rows).all() for part in parts):
+                self._ask_again(asked, parts, now)
+                return
         for tally, seat in asked.listeners:
             if not tally.needs(seat, asked.rows):
                 continue
@@ -194,6 +200,16 @@ class _Execution:
             self._tasks.add(task)
             task.add_done_callback(lambda _: self._finished(key, asked))
         asked.listeners.append((tally, seat))
+
+    def _ask_again(self, asked: _Asked, parts: Sequence[Mask], now: float) -> None:
+        """Ask rider by rider, so that one bad input is told to nobody but the rider who sent it."""
+        for tally, seat in asked.listeners:
+            source = tally.merge.seats[seat].source
+            assert isinstance(source, Call)  # noqa: S101 - only calls have listeners
+            tally.attempts[seat] += 1
+            for part in parts:
+                if tally.needs(seat, part):
+                    self._join(source, part, tally, seat, now)
 
     def _question(self, call: Call, rows: Mask, until: float) -> Question:
         inputs = self._batch.inputs

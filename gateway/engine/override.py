@@ -85,7 +85,7 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
     if not quorum_met(merge, chosen)[0]:
         need = merge.quorum.count if merge.quorum else 0
         raise invalid(
-            plan, "quorum", f"a quorum of {need} cannot be reached by {chosen.sum()} members; set both"
+            plan, "quorum", f"a quorum of {need} cannot be reached by the {chosen.sum()} chosen; set both"
         )
     return replace(plan, merge=merge)
 

@@ -250,6 +250,34 @@ def test_an_address_in_use_ends_the_server_with_a_clear_error(own: Served, tmp_p
             timeout=20,
             check=False,
         )
-        assert done.returncode == 1
+        assert done.returncode == 4
         assert f"cannot listen on {address}" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_merge_that_the_models_files_prove_impossible_is_refused_at_start(tmp_path: Path) -> None:
+    """The server ends with exit code 2 and names file, line and path, before any request."""
+    declares = (
+        'max_batch_size: 8 input [{{name: "x" data_type: TYPE_FP32 dims: [2]}}] '
+        'output [{{name: "y" data_type: TYPE_FP32 dims: [{width}]}}]'
+    )
+    for name, width in (("one", 2), ("two", 3)):
+        weights = np.ones((2, width), np.float32)
+        config = declares.format(width=width)
+        models.write_model(tmp_path / "models", name, models.linear(weights), config=config)
+    worker = "{worker: {repository: models}}"
+    config_path = tmp_path / "accord.yaml"
+    config_path.write_text(
+        f"models:\n  one: {worker}\n  two: {worker}\nensembles:\n  both:\n"
+        "    strategy: {kind: mean}\n    members:\n      - {model: one}\n      - {model: two}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "accord.cli", "serve", str(config_path)],
+        env={**os.environ, **ANY_PORT},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{config_path}:9: ensembles.both.members[1]" in done.stderr

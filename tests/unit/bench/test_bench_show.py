@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
-
 import pytest
 
 from bench import BenchFailed
 from bench.figures import Case, leg, results
-from bench.show import BEGIN, END, between_markers, machine, markdown, table
+from bench.show import BEGIN, END, between_markers, markdown, table
 
 LEGS = {
     "echo": [leg([0.001, 0.002], elapsed_s=0.003, cpu_s=0.001)] * 2,
@@ -47,10 +44,3 @@ def test_a_range_is_shown_where_rounds_differ() -> None:
     echo, gateway = markdown(RESULTS).splitlines()[2:4]
     assert "(10.0-20.0)" in gateway
     assert "(" not in echo
-
-
-def test_facts_name_no_machine() -> None:
-    """What is published tells the kind of machine; neither a host nor a path."""
-    text = str(machine())
-    assert (platform.node() or "nameless") not in text
-    assert str(Path.cwd()) not in text

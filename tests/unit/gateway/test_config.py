@@ -186,6 +186,7 @@ def test_all_complaints_of_a_stage_come_together(tmp_path: Path) -> None:
         ("models:\n\t- x\n", 2, "YAML"),
         ("models: [a\n  b: c\n", 2, "YAML"),
         ("models: *nope\n", 1, "YAML"),
+        ("? {a: {b: c}}\n", 0, "YAML"),
         ("- a\n- b\n", 1, "must be a mapping"),
         ("just text\n", 1, "must be a mapping"),
         ("", 1, "must be a mapping"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.strategies.base import Array, Ask, Exits, Mask, State
+    from gateway.values import Rider
 
 
 # --- when waiting ends ---------------------------------------------------------------------------------
@@ -141,6 +142,22 @@ def test_a_member_that_failed_ends_the_waiting_for_it() -> None:
     got = one(members, {"e": ensemble(*seats("a", "b"))}, [0.0])
     assert got.at == pytest.approx(0.2)
     assert got.reason == "INTERNAL"
+
+
+def test_a_rider_whose_time_is_over_before_the_start_is_told_so_and_costs_nothing() -> None:
+    """It waited too long for its turn: nobody is asked for its rows, and the others are not held up."""
+    members = fakes(a=late(0.1, 1.0))
+    plan = compiled(members, {"e": ensemble(*seats("a"))})
+
+    async def main() -> tuple[list[Delivered], Rider, Rider]:
+        await asyncio.sleep(1.0)
+        over, fine = riders(1.02, 5.0)
+        return await drive(members, plan, [10.0, 20.0], over, fine), over, fine
+
+    (first, second), over, fine = run(main())
+    assert (first.reply.riders, first.at, first.reason) == ((over,), 1.0, "DEADLINE_IN_QUEUE")
+    assert (second.reply.riders, second.y) == ((fine,), [21.0])
+    assert [asked.rows for asked in members["a"].asked] == [[20.0]]
 
 
 # --- equal calls are one call --------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from gateway.values import Rider
+from gateway.values import Answer, Failure, Rider
 from protos.errors import Cause, Outcome
 from protos.tensor import TensorSpec
 from tests.clock import run
@@ -29,6 +29,9 @@ from tests.fakes import (
     seats,
     spec,
 )
+
+if TYPE_CHECKING:
+    from gateway.values import Question
 
 # --- riders --------------------------------------------------------------------------------------------
 
@@ -86,6 +89,72 @@ def test_one_row_without_quorum_fails_only_its_rider() -> None:
     assert got[good, other].y == [12.0, 32.0]
     assert not got[good, other].reply.report.degraded
     assert got[bad,].reason == "NONFINITE_OUTPUT"
+
+
+def picky(after_s: float = 0.1) -> FakeMember:
+    """Refuse a call with any negative input."""
+
+    def says(question: Question) -> Answer | Failure:
+        refuses = (question.inputs["x"].array() < 0).any()
+        return Failure(Cause.MEMBER_REJECTED_INPUT) if refuses else adds(1.0)(question)
+
+    return FakeMember(spec("p"), Turn(says=says, after_s=after_s))
+
+
+def test_a_rejected_input_is_told_to_the_rider_who_sent_it_alone() -> None:
+    """The call is made again rider by rider: the guilty one is refused, the others are answered."""
+    members = {"p": picky()} | fakes(b=late(0.05, 3.0))
+    good, bad, fine = riders(5.0, 5.0, 5.0, rows=2)
+    plan = compiled(members, {"e": ensemble(*seats("p", "b"))})
+    x = [1.0, 2.0, 3.0, -4.0, 5.0, 6.0]
+    delivered = run(drive(members, plan, x, good, bad, fine))
+    got = {rider: d for d in delivered for rider in d.reply.riders}
+    assert got[good].of(good) == [3.0, 4.0]
+    assert got[fine].of(fine) == [7.0, 8.0]
+    assert got[bad].reason == "INPUT_REJECTED"
+    assert [asked.rows for asked in members["p"].asked] == [x, x[:2], x[2:4], x[4:]]
+    assert {d.reply.report.seats[0].attempts for d in delivered} == {2}
+    assert all(d.at == pytest.approx(0.2) for d in delivered)
+
+
+def test_a_rider_alone_is_not_asked_for_twice() -> None:
+    """There is nobody to tell apart."""
+    members = {"p": picky()}
+    assert one(members, {"e": ensemble(*seats("p"))}, [-1.0, 1.0]).reason == "INPUT_REJECTED"
+    assert len(members["p"].asked) == 1
+
+
+def test_a_rider_is_not_blamed_for_one_who_has_gone() -> None:
+    """The guilty one left while its input was still in the call: the other one is asked for by itself."""
+    members = {"p": picky()}
+    plan = compiled(members, {"e": ensemble(*seats("p"))})
+    innocent, guilty = riders(5.0, 5.0)
+    (got,) = run(drive(members, plan, [1.0, -1.0], innocent, guilty, leaving=[(0.05, guilty)]))
+    assert (got.reply.riders, got.y) == ((innocent,), [2.0])
+    assert [asked.rows for asked in members["p"].asked] == [[1.0, -1.0], [1.0]]
+
+
+def test_asking_again_gives_no_seat_more_time() -> None:
+    """The seat's timeout runs on from the first call."""
+    members = {"p": picky(after_s=0.2)} | fakes(b=late(0.05, 3.0))
+    plan = compiled(members, {"e": ensemble({"model": "p", "timeout_s": 0.3}, *seats("b"), quorum=1)})
+    good, bad = riders(5.0, 5.0)
+    delivered = run(drive(members, plan, [1.0, -1.0], good, bad))
+    assert [d.at for d in delivered] == pytest.approx([0.3, 0.3])
+    assert {outcomes(d)["p"] for d in delivered} == {("FAILED", "MEMBER_TIMEOUT")}
+    assert members["p"].running == 0
+
+
+def test_all_seats_of_a_rejected_call_are_served_by_the_new_ones() -> None:
+    """A call that several seats share, one of them nested, is still made once for each rider."""
+    members = {"p": picky()}
+    outer = ensemble({"ensemble": "inner"}, *seats("p"))
+    plan = compiled(members, {"inner": ensemble(*seats("p")), "e": outer})
+    good, bad = riders(5.0, 5.0)
+    got = {d.reply.riders[0]: d for d in run(drive(members, plan, [1.0, -1.0], good, bad))}
+    assert got[good].y == [2.0]
+    assert got[bad].reason == "INPUT_REJECTED"
+    assert [asked.rows for asked in members["p"].asked] == [[1.0, -1.0], [1.0], [-1.0]]
 
 
 def test_a_required_member_is_a_veto_though_the_quorum_holds() -> None:

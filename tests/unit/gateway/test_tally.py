@@ -229,6 +229,29 @@ def test_riders_that_need_no_second_wave_leave_after_the_first() -> None:
     assert outcomes(second) == {"a": ("OK", ""), "b": ("OK", "")}
 
 
+def test_no_wave_begins_when_the_time_is_over() -> None:
+    """The first member is late at the very end of waiting; to ask the next one then would be in vain."""
+    members = fakes(a=late(NEVER), b=late(0.1))
+    plan = compiled(members, {"e": ensemble(*seats("a", "b"), deadline_s=1.0)}, strategy=Cascade())
+    got = one_of(members, plan, [1.0])
+    assert (got.reason, got.at) == ("DEADLINE_IN_MEMBER", 0.95)
+    assert members["b"].asked == []
+    assert outcomes(got) == {"a": ("FAILED", "MEMBER_TIMEOUT"), "b": ("NOT_ASKED", "")}
+
+
+def test_a_wave_that_begins_in_time_asks_only_for_riders_who_can_wait() -> None:
+    """Where one rider's time is over, the next member is asked for the other's rows alone."""
+    members = fakes(a=late(NEVER), b=late(0.1, 100.0))
+    plan = ensemble({"model": "a", "timeout_s": 0.6}, {"model": "b"}, quorum=1)
+    short, long = riders(0.5, 5.0)
+    delivered = run(
+        drive(members, compiled(members, {"e": plan}, strategy=Cascade()), [1.0, 2.0], short, long)
+    )
+    assert [d.reply.riders for d in delivered] == [(short,), (long,)]
+    assert [asked.rows for asked in members["b"].asked] == [[2.0]]
+    assert delivered[1].y == [102.0]
+
+
 def test_a_seat_that_answered_all_it_was_asked_is_ok() -> None:
     """Asked for one of a rider's two rows, and answered: that is no cancellation, and no degradation."""
     members = fakes(a=late(0.1), b=late(0.2, 100.0))
