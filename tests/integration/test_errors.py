@@ -209,6 +209,14 @@ def test_a_slow_member_is_a_deadline_and_is_named(channel: grpc.Channel) -> None
     assert [(m.seat, m.cause) for m in error.members] == [("slow", errors_pb2.CAUSE_MEMBER_TIMEOUT)]
 
 
+def test_an_error_carries_the_id_to_report_it_with(channel: grpc.Channel) -> None:
+    """The caller's own id comes back; a call without one gets a fresh one, so that the log can be found."""
+    own = failed(lambda: oip_call(channel, question("nothing", id="r-42")))
+    assert own.info.metadata["request_id"] == "r-42"
+    fresh = {failed(lambda: oip_call(channel, question("nothing"))).info.metadata["request_id"] for _ in "ab"}
+    assert len(fresh - {""}) == 2
+
+
 def test_methods_that_are_not_offered_say_so(channel: grpc.Channel) -> None:
     """Known methods of the protocol answer UNSUPPORTED with a reason, not gRPC's bare refusal."""
     error = failed(lambda: call(channel, "/inference.GRPCInferenceService/SystemSharedMemoryStatus", b""))

@@ -172,6 +172,14 @@ def test_models_that_batch_do_not_mix_with_models_that_do_not() -> None:
     told(problems, "'b'", "batches")
 
 
+def test_an_output_that_must_be_named_bars_the_seats() -> None:
+    """Two outputs could be the probabilities; nobody guesses, and each seat says what to write."""
+    both = [replace(P, labels=ABC), TensorSpec("topic", "FP32", (-1, 3), ABD)]
+    _, problems = pair(spec("a", outputs=both), spec("b", outputs=both), "soft_vote")
+    assert [problem.seat for problem in problems] == [0, 1]
+    assert all("`output:`" in problem.message for problem in problems)
+
+
 def test_an_impossible_strategy_is_the_ensembles_problem() -> None:
     """Unknown kinds and options have no seat to blame."""
     for kind, options in (("meen", {}), ("mean", {"outputt": "y"})):
