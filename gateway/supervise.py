@@ -67,8 +67,9 @@ class _Child:
             try:
                 code = await self._run_once()
             except OSError as error:
+                # too many files or processes, say: as transient as any other failed start
                 _log.error("%s cannot be started: %s", self.name, error)
-                return
+                code = 1
             self.exit_code = code
             if self.stopping or code in FINAL_CODES:
                 return

@@ -1,7 +1,8 @@
 """``grpc.health.v1``, told what to say.
 
-Differs from the stock servicer of ``grpcio-health-checking`` twice: watches end when the server drains
-instead of holding it up, and several watchers of one service all hear of a change.
+Differs from the stock servicer of ``grpcio-health-checking``: a malformed request is INVALID_ARGUMENT and
+not UNKNOWN, watches end when the server drains instead of holding it up, and several watchers of one
+service all hear of a change.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +22,7 @@ __all__ = ["Health"]
 _Response = health_pb2.HealthCheckResponse
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated without types
+class Health:
     """The health of the server, named "", and of the services it offers; nothing serves at first.
 
     Args:
@@ -44,19 +46,26 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated
         self._closed = True
         self._tell()
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        """Answer the status now; NOT_FOUND for an unknown service."""
-        if request.service not in self._serving:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-        return _Response(status=self._status(request.service))
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return what a server needs to serve it; like ours, it reads raw bytes and names malformed ones."""
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+        return grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the protocol's name
-        """Answer the status now and at each change."""
-        sent = None
+    async def _check(self, data: bytes, context: Any) -> bytes:
+        service = await _service(data, context)
+        if service not in self._serving:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return _answer(self._status(service))
+
+    async def _watch(self, data: bytes, context: Any) -> None:
+        service, sent = await _service(data, context), None
         while True:
-            changed, status, last = self._changed, self._status(request.service), self._closed
+            changed, status, last = self._changed, self._status(service), self._closed
             if status != sent:
-                await context.write(_Response(status=status))
+                await context.write(_answer(status))
                 sent = status
             if last:
                 return
@@ -70,3 +79,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _service(data: bytes, context: Any) -> str:
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(data).service)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a HealthCheckRequest")
+        raise
+
+
+def _answer(status: int) -> bytes:
+    return bytes(_Response(status=status).SerializeToString())

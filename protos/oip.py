@@ -26,6 +26,7 @@ __all__ = [
     "SERVICE",
     "Parameter",
     "check_inputs",
+    "check_walk",
     "check_wanted",
     "messages",
     "model_config",
@@ -46,6 +47,9 @@ SERVICE = "inference.GRPCInferenceService"
 METHODS = frozenset(
     method.name for method in messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 )
+
+#: Most elements of a request's BYTES or typed tensor: these are read one by one, which holds up all others.
+MAX_WALK = 2**19
 
 #: A request or response parameter's value.
 Parameter = bool | int | str | float
@@ -106,11 +110,25 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
                 field=f"inputs[{i}].parameters",
             )
         try:
+            check_walk(message.name, message.datatype, message.shape, typed=raw is None)
             tensors[message.name] = _read_tensor(message, raw)
         except TensorFault as fault:
             part = {"DTYPE_MISMATCH": ".datatype", "SHAPE_MISMATCH": ".shape"}.get(fault.reason, "")
             raise AccordError.of_fault(fault, f"inputs[{i}]{part}") from None
     return tensors
+
+
+def check_walk(name: str, datatype: str, shape: Sequence[int], *, typed: bool) -> None:
+    """Refuse a tensor whose very many elements would have to be walked one by one.
+
+    Raises:
+        TensorFault: SHAPE_MISMATCH, or what :func:`protos.tensor.checked_count` finds.
+    """
+    if (typed or datatype == "BYTES") and checked_count(name, datatype, shape) > MAX_WALK:
+        problem = (
+            f"has more than {MAX_WALK} elements, which only a raw tensor of fixed-size elements may have"
+        )
+        raise TensorFault("SHAPE_MISMATCH", name, f"{problem}; send it raw, or in parts")
 
 
 def read_outputs(response: Any) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "MAX_WEIGHT",
     "Config",
     "Ensemble",
     "Member",
@@ -32,6 +33,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 SEAT_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 Name = Annotated[str, Field(pattern=NAME)]
+#: Largest weight of a seat: sums of such weights cannot overflow.
+MAX_WEIGHT = 1e9
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Overridable = Literal["members", "quorum", "weights", "strategy"]
 
@@ -171,7 +175,7 @@ class Member(_Section):
     """The ensemble asked; its members become part of this plan."""
     name: Annotated[str, Field(pattern=SEAT_NAME)] | None = None
     """The seat's name; default: the model's or ensemble's name."""
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)] = 1.0
     """Its weight, for weighted strategies and weight quorums."""
     required: bool = False
     """Whether an answer without it is an error even when the quorum is met."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from gateway.edge.services.ensemble import EnsembleService
@@ -55,7 +55,7 @@ class GrpcEdge:
                 handlers(ENSEMBLE_SERVICE, self._methods(ensemble)),
             ]
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((self._health.handlers(),))
         if reflection_enabled:
             names = [oip.SERVICE, ENSEMBLE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)

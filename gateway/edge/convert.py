@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from accord.v1 import ensemble_pb2 as pb
-from gateway.config.schema import Quorum
+from gateway.config.schema import MAX_WEIGHT, Quorum
 from gateway.edge.ask import Query
 from gateway.engine.override import Overrides
 from protos import oip
@@ -24,6 +24,8 @@ __all__ = ["from_infer", "from_model_infer", "to_infer", "to_model_infer", "to_q
 
 #: Cap of the ``accord_failed`` parameter.
 _MAX_FAILED_BYTES = 1024
+#: What a request may make us read or pass on besides tensors.
+_MAX_NAME, _MAX_ID, _MAX_OPTIONS, _MAX_NESTING = 128, 1024, 4096, 32
 
 
 def from_model_infer(request: Any) -> Query:
@@ -32,6 +34,7 @@ def from_model_infer(request: Any) -> Query:
     Raises:
         AccordError: If anything in it breaks the protocol or asks for what is not offered.
     """
+    _check_id(request.id)
     parameters = oip.read_parameters(request.parameters)
     for name in ("sequence_id", "sequence_start", "sequence_end"):
         if parameters.get(name):
@@ -88,6 +91,7 @@ def from_infer(request: pb.InferRequest) -> Query:
     Raises:
         AccordError: If anything in it breaks the contract.
     """
+    _check_id(request.id)
     inputs: dict[str, Tensor] = {}
     for i, message in enumerate(request.inputs):
         if message.name in inputs:
@@ -97,6 +101,7 @@ def from_infer(request: pb.InferRequest) -> Query:
                 field=f"inputs[{i}].name",
             )
         try:
+            oip.check_walk(message.name, message.datatype, message.shape, typed=False)
             inputs[message.name] = Tensor.from_raw(message.name, message.datatype, message.shape, message.raw)
         except TensorFault as fault:
             raise AccordError.of_fault(fault, f"inputs[{i}]") from None
@@ -116,20 +121,14 @@ def from_infer(request: pb.InferRequest) -> Query:
 
 def _overrides(request: pb.InferRequest) -> Overrides:
     for seat, weight in request.weights.items():
-        if not (math.isfinite(weight) and weight >= 0):
-            raise _invalid(f"weights[{seat[:64]!r}]", "must be finite and >= 0")
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise _invalid(f"weights[{seat[:64]!r}]", f"must be a number from 0 to {MAX_WEIGHT:g}")
     if len(set(request.members)) != len(request.members):
         raise _invalid("members", "names a member twice")
     strategy = request.strategy
-    options: Mapping[str, Any] = {}
-    if strategy.options_json:
-        try:
-            options = json.loads(strategy.options_json)
-            json.dumps(options, ensure_ascii=False).encode()  # \ud800 is JSON, but no text
-        except (ValueError, RecursionError):
-            options = {"": None}
-        if not isinstance(options, dict) or {"", "kind"} & options.keys():
-            raise _invalid("strategy.options_json", "must be a JSON object of the strategy's options")
+    if len(strategy.kind) > _MAX_NAME:
+        raise _invalid("strategy.kind", f"is longer than {_MAX_NAME} characters")
+    options = _options(strategy.options_json) if strategy.options_json else {}
     if options and not strategy.kind:
         raise _invalid("strategy.kind", "is missing; options need a kind")
     return Overrides(
@@ -141,12 +140,35 @@ def _overrides(request: pb.InferRequest) -> Overrides:
     )
 
 
+def _options(text: str) -> Mapping[str, Any]:
+    """Read a strategy's options; what is long or deep is refused unread, because reading it costs us."""
+    wrong = _invalid(
+        "strategy.options_json",
+        f"must be a flat JSON object of the strategy's options, of at most {_MAX_OPTIONS} bytes",
+    )
+    if len(text) > _MAX_OPTIONS or text.count("[") + text.count("{") > _MAX_NESTING:
+        raise wrong
+    try:
+        options = json.loads(text)
+        json.dumps(options, ensure_ascii=False, allow_nan=False).encode()  # \ud800 is JSON, but no text
+    except ValueError:
+        raise wrong from None
+    if not isinstance(options, dict) or {"", "kind"} & options.keys():
+        raise wrong
+    return options
+
+
 def _quorum(message: pb.Quorum) -> Quorum:
     if message.WhichOneof("need") == "count" and message.count >= 1:
         return Quorum(count=message.count)
     if message.WhichOneof("need") == "weight" and 0 < message.weight <= 1:
         return Quorum(weight=message.weight)
     raise _invalid("quorum", "must be a count >= 1 or a weight in (0, 1]")
+
+
+def _check_id(request_id: str) -> None:
+    if len(request_id) > _MAX_ID:
+        raise _invalid("id", f"is longer than {_MAX_ID} characters")
 
 
 def to_quorum(quorum: Quorum) -> pb.Quorum:

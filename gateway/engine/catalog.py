@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -92,19 +93,20 @@ class Catalog:
         ensemble = self.config.ensembles.get(plan.name)
         override.check_permitted(plan, overrides, ensemble.overrides if ensemble else ())
         if overrides.strategy:
-            strategy = Strategy.model_validate({"kind": overrides.strategy, **overrides.options})
-            plan, problems = self._restrategised(plan.name, strategy.model_dump_json())
-            if problems:
-                raise override.invalid(plan, "strategy", problems[0].message)
+            plan = self._restrategised(
+                plan.name, overrides.strategy, json.dumps(overrides.options, sort_keys=True)
+            )
         return override.apply(plan, overrides)
 
-    def _restrategise(self, name: str, strategy: str) -> tuple[Plan, tuple[Problem, ...]]:
-        changed = self.config.ensembles[name].model_copy(
-            update={"strategy": Strategy.model_validate_json(strategy)}
-        )
+    def _restrategise(self, name: str, kind: str, options: str) -> Plan:
+        strategy = Strategy.model_validate({"kind": kind, **json.loads(options)})
+        changed = self.config.ensembles[name].model_copy(update={"strategy": strategy})
         config = self.config.model_copy(update={"ensembles": {**self.config.ensembles, name: changed}})
         plan, problems = compile_ensemble(config, name, self._specs)
-        return plan, tuple(problem for problem in problems if problem not in self.problems)
+        new = [problem for problem in problems if problem not in self.problems]
+        if new:  # raised, not returned: what a caller gets wrong must not fill the cache
+            raise override.invalid(plan, "strategy", new[0].message)
+        return plan
 
     def model_ready(self, model: str) -> bool:
         """Tell whether a member model can be asked now."""

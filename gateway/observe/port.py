@@ -51,6 +51,14 @@ class ServerStatus:
         return self.gateway_metrics + generate_latest(registry).decode()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent about clients that leave in the middle of an answer."""
+
+
 class MetricsPort:
     """Serves the port from a thread of its own, so that a busy loop does not look like a dead server.
 
@@ -61,8 +69,7 @@ class MetricsPort:
 
     def __init__(self, address: str, status: Callable[[], Awaitable[ServerStatus]]) -> None:
         host, _, port = address.rpartition(":")
-        self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(self._ask))
-        self._server.daemon_threads = True
+        self._server = _Server((host.strip("[]"), int(port)), _handler(self._ask))
         self._status = status
         self._loop: asyncio.AbstractEventLoop | None = None
         self.address = f"{host}:{self._server.server_address[1]}"

@@ -45,8 +45,10 @@ class RankFusionOptions(Options):
     method: Literal["reciprocal_rank", "borda"] = Field(
         "reciprocal_rank", description="how a rank becomes points: reciprocal_rank or borda"
     )
-    k: int = Field(60, ge=1, description="the constant of reciprocal_rank; larger flattens the top")
-    top: int = Field(10, ge=1, description="how many items to return for each row")
+    k: int = Field(
+        60, ge=1, le=1_000_000, description="the constant of reciprocal_rank; larger flattens the top"
+    )
+    top: int = Field(10, ge=1, le=10_000, description="how many items to return for each row")
 
 
 class Entries(NamedTuple):

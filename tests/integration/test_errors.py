@@ -137,6 +137,29 @@ CASES: list[tuple[Reason, Any, str]] = [
         typed(strategy=pb.StrategyOverride(kind="mean", options_json="[")),
         "strategy.options_json",
     ),
+    (Reason.PARAMETER_INVALID, typed(weights={"one": 1e308, "two": 1e308, "three": 1e308}), "weights['one']"),
+    (Reason.PARAMETER_INVALID, typed(strategy=pb.StrategyOverride(kind="m" * 10_000)), "strategy.kind"),
+    (
+        Reason.PARAMETER_INVALID,
+        typed(strategy=pb.StrategyOverride(kind="mean", options_json='{"output": "' + "z" * 10_000 + '"}')),
+        "strategy.options_json",
+    ),
+    (
+        Reason.PARAMETER_INVALID,
+        typed(strategy=pb.StrategyOverride(kind="mean", options_json='{"a":' * 300 + "1" + "}" * 300)),
+        "strategy.options_json",
+    ),
+    (
+        Reason.PARAMETER_INVALID,
+        typed(strategy=pb.StrategyOverride(kind="trimmed_mean", options_json='{"trim": Infinity}')),
+        "strategy.options_json",
+    ),
+    (
+        Reason.PARAMETER_INVALID,
+        typed(strategy=pb.StrategyOverride(kind="rank_fusion", options_json='{"top": 100000000}')),
+        "strategy",
+    ),
+    (Reason.PARAMETER_INVALID, typed(id="i" * 2000), "id"),
     (Reason.INPUT_REJECTED, question("picky", np.array([7], np.int64), "index"), ""),
     (Reason.MODEL_NOT_FOUND, question("nothing"), ""),
     (Reason.MODEL_NOT_FOUND, question("three"), ""),
@@ -221,6 +244,13 @@ def test_methods_that_are_not_offered_say_so(channel: grpc.Channel) -> None:
     """Known methods of the protocol answer UNSUPPORTED with a reason, not gRPC's bare refusal."""
     error = failed(lambda: call(channel, "/inference.GRPCInferenceService/SystemSharedMemoryStatus", b""))
     check(error, Reason.UNSUPPORTED)
+
+
+def test_a_malformed_probe_is_the_probers_fault(channel: grpc.Channel) -> None:
+    """Even the health service never answers UNKNOWN, nor with exception text."""
+    error = failed(lambda: call(channel, "/grpc.health.v1.Health/Check", b"\xff\xff\xff"))
+    assert error.code == "INVALID_ARGUMENT"
+    assert "DecodeError" not in error.message
 
 
 def test_a_cancelled_call_is_counted_as_cancelled(served: Served, channel: grpc.Channel) -> None:

@@ -145,7 +145,7 @@ def loads_or_complains(path: Path, text: str, *, lines: int) -> Config | None:
         return None
 
 
-SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SETTINGS
@@ -248,7 +248,7 @@ def valid(draw: DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=30)
 @given(valid(), st.booleans())
 def test_what_is_loaded_can_be_written_and_loaded_again(
     path: Path, tree: dict[str, Any], brief: bool

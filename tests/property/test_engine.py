@@ -245,7 +245,7 @@ def row_status(scene: Scene, usable: int, causes: dict[int, Cause]) -> str:
     return "UNAVAILABLE" if usable + len(retryable) >= need else worst(in_vain)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scenes())
 def test_every_rider_gets_exactly_its_own_answer_in_time(scene: Scene) -> None:
     """Values, status and moment are those that the oracle works out for the rider alone."""
@@ -289,7 +289,7 @@ def content(got: Delivered, rider: Rider) -> Any:
     return outputs, told, seats, report.asked, report.used, agreement
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scenes(("mean", "median", "max", "tasks", "cascade")), st.sampled_from(sorted(SHAPES)))
 def test_riding_with_others_changes_nothing(scene: Scene, shape: str) -> None:
     """What a rider is told, and when, is what it would be told alone: answer, error and report."""
@@ -303,7 +303,7 @@ def test_riding_with_others_changes_nothing(scene: Scene, shape: str) -> None:
         assert content(got, rider) == content(expected, other)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     scenes(("mean", "median", "max", "tasks", "soft_vote")),
     st.sampled_from(sorted(SHAPES)),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2_grpc
 
 from gateway.observe.port import MetricsPort, ServerStatus
 from protos.health import Health
@@ -57,7 +56,7 @@ async def test_the_gateway_is_healthy_when_ready() -> None:
 async def test_a_worker_is_healthy_while_it_serves(image: str) -> None:
     """grpc.health.v1 decides: SERVING passes, NOT_SERVING does not, and nobody there does not."""
     server, health = grpc.aio.server(), Health([])
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers((health.handlers(),))
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

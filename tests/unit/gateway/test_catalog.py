@@ -198,3 +198,13 @@ def test_problems_that_the_ensemble_has_anyway_do_not_refuse_a_strategy() -> Non
     served = catalog(members, e=ensemble(*seats("a", "b", "c"), quorum=1, overrides=["strategy"]))
     assert problems(served) == [("e", 2)]
     assert served.overridden(served.plan("e"), Overrides(strategy="max")).merge.strategy.kind == "max"
+
+
+def test_what_a_caller_gets_wrong_does_not_fill_the_memory() -> None:
+    """Refused strategies are not kept: the cache holds only plans that can be used again."""
+    served = catalog(members_of("a"), e=ensemble(*seats("a"), overrides=("strategy",)))
+    for i in range(3):
+        refused(served, Overrides(strategy="mean", options={"output": f"nothing{i}"}))
+    assert served._restrategised.cache_info().currsize == 0
+    served.overridden(served.plan("e"), Overrides(strategy="max"))
+    assert served._restrategised.cache_info().currsize == 1

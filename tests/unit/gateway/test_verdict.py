@@ -139,7 +139,7 @@ KINDS = (
     Cause.MEMBER_INTERNAL,
 )
 #: Few enough that four seats can be walked through whole.
-FEW = (Cause.MEMBER_REJECTED_INPUT, Cause.WORKER_CRASHED, Cause.MEMBER_TIMEOUT)
+FEW = (Cause.WORKER_CRASHED, Cause.MEMBER_TIMEOUT)
 
 
 @pytest.mark.parametrize(
