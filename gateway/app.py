@@ -110,8 +110,11 @@ class Gateway:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if self._catalog.refresh():
-                self._log_problems()
+            try:
+                if self._catalog.refresh():
+                    self._log_problems()
+            except Exception:
+                _log.exception("a plan could not be compiled; the former ones are served")
             self._edge.show_health()
 
     def _log_problems(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from gateway.values import Batch, Reply, Rider
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from protos.tensor import Tensor
 
 __all__ = ["Coalescer"]
+
+_log = logging.getLogger(__name__)
 
 
 class Coalescer:
@@ -66,5 +69,8 @@ class Coalescer:
     def _ended(self, task: asyncio.Task[None], answered: asyncio.Future[Reply]) -> None:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
-        if not answered.done():
+        if answered.done():
+            if error is not None:
+                _log.error("a batch failed after it was answered", exc_info=error)
+        else:
             answered.set_exception(error or RuntimeError("the engine ended a batch without a reply"))

@@ -15,13 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gateway.config.schema import Quorum
+from gateway.engine.labels import aligned, labels_for
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
 from gateway.strategies import registry
 from gateway.strategies.base import SeatSpec, StrategyError
-from gateway.strategies.proof import FLOATS
 from protos.errors import Cause
 
 if TYPE_CHECKING:
@@ -256,19 +254,19 @@ class _Compiler:
         merged = [_merged_outputs(strategy, seat) for seat in seats]
         for seat, names in zip(seats, merged, strict=True):
             for spec in (reading.spec for reading in seat.readings if reading.spec.name in names):
-                if labels := _labels_for(spec, ensemble.labels):
+                if labels := labels_for(spec, ensemble.labels):
                     canonical.setdefault(spec.name, labels)
-        aligned = []
+        readable = []
         for index, (seat, names) in enumerate(zip(seats, merged, strict=True)):
             try:
                 readings = tuple(
-                    _aligned(r, canonical.get(r.spec.name, ())) if r.spec.name in names else r
+                    aligned(r, canonical.get(r.spec.name, ())) if r.spec.name in names else r
                     for r in seat.readings
                 )
-                aligned.append(replace(seat, readings=readings))
+                readable.append(replace(seat, readings=readings))
             except StrategyError as error:
-                aligned.append(self._bar(name, index, seat, str(error)))
-        return aligned
+                readable.append(self._bar(name, index, seat, str(error)))
+        return readable
 
     def _prove(
         self, name: str, strategy: Strategy, seats: list[Seat]
@@ -332,37 +330,3 @@ def _merged_outputs(strategy: Strategy, seat: Seat) -> frozenset[str]:
         return strategy.reads(seat.spec())
     except StrategyError:  # which the proof will say again, and say where
         return frozenset()
-
-
-def _class_axis(spec: TensorSpec, classes: int) -> bool:
-    """Tell whether an output's last axis lists its classes; of names and indices, it does not."""
-    last = spec.shape[-1] if len(spec.shape) > 1 and spec.datatype != "BYTES" else None
-    return last == classes or (last == -1 and spec.datatype in FLOATS)
-
-
-def _labels_for(spec: TensorSpec, declared: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the class order that an output asks for; empty if it has no classes."""
-    if spec.labels:
-        classed = spec.datatype not in FLOATS or _class_axis(spec, len(spec.labels))
-    else:  # the ensemble's labels hold where they fit beyond doubt
-        one_name = spec.datatype == "BYTES" and spec.shape[1:] in ((), (1,))
-        classed = one_name or spec.shape[1:] == (len(declared),)
-    return (declared or spec.labels) if classed else ()
-
-
-def _aligned(reading: Reading, canonical: tuple[str, ...]) -> Reading:
-    """Return a reading whose labels are the canonical ones, and whose class axis follows them."""
-    spec, own = reading.spec, reading.spec.labels
-    if not canonical:
-        return replace(reading, spec=replace(spec, labels=()))
-    if own and (len(own) != len(canonical) or set(own) != set(canonical)):
-        only = sorted(set(own) ^ set(canonical))
-        raise StrategyError(f"output {reading.source!r} has other classes than the members before it: {only}")
-    axis = _class_axis(spec, len(canonical))
-    shape = (*spec.shape[:-1], len(canonical)) if axis else spec.shape
-    reading = replace(reading, spec=replace(spec, labels=canonical, shape=shape))
-    if own in ((), canonical) or spec.datatype == "BYTES":
-        return reading
-    if not axis:
-        raise StrategyError(f"output {reading.source!r} numbers its classes unlike the members before it")
-    return replace(reading, order=np.array([own.index(label) for label in canonical], np.intp))

@@ -344,7 +344,7 @@ async def test_cancelling_frees_the_model(slow: Worker) -> None:
         data = request({"steps": np.array([2])}, "slow").SerializeToString()
         calls = [infer(request({"steps": FOREVER}, "slow").SerializeToString()) for _ in range(5)]
         # the order of arrival is not ours to choose: ask until they are seen to hold the model
-        with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+        with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):  # noqa: PT012
             while True:
                 await infer(data, timeout=0.3)
         for call in calls:
