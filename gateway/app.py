@@ -113,7 +113,7 @@ class Gateway:
             try:
                 if self._catalog.refresh():
                     self._log_problems()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a plug-in's bug must not end the watch
                 _log.exception("a plan could not be compiled; the former ones are served")
             self._edge.show_health()
 
