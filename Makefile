@@ -67,7 +67,7 @@ drift: $(READY) ## Fail if generated files differ from what their sources say
 
 .PHONY: test
 test: $(READY) ## Run the fast tests: unit, laws, properties, and integration with real workers
-	@$(BIN)/python -m pytest tests/unit tests/laws tests/property tests/integration
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/laws tests/property tests/integration
 
 .PHONY: test-all
 test-all: models ## Run all tests: also foreign clients, chaos and every command in the docs

@@ -39,6 +39,10 @@ class Server:
     started_s: float
 
 
+# a tethered process cannot outlive this one; the end of its standard input tells it
+_TETHERED = (sys.executable, "-m", "gateway.tether")
+
+
 @contextmanager
 def serve(config: Path, out: Path) -> Iterator[Server]:
     """Start a gateway on free ports, yield it when it is ready, and stop it.
@@ -55,7 +59,8 @@ def serve(config: Path, out: Path) -> Iterator[Server]:
     started = time.monotonic()
     with log.open("wb") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
-            [sys.executable, "-m", "accord.cli", "serve", str(config), "--announce", str(announce)],
+            [*_TETHERED, "accord.cli", "serve", str(config), "--announce", str(announce)],
+            stdin=subprocess.PIPE,
             env={
                 **os.environ,
                 "ACCORD_SERVER__ADDRESS": "127.0.0.1:0",
@@ -75,6 +80,8 @@ def serve(config: Path, out: Path) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _await_ready(
