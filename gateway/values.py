@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from protos.errors import Cause, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from protos.errors import AccordError
@@ -88,6 +89,13 @@ class Batch:
     def departed(self) -> frozenset[Rider]:
         """Riders whose callers have gone."""
         return frozenset(self._departed)
+
+    def rows_of(self, riders: Iterable[Rider]) -> NDArray[np.bool_]:
+        """Return the rows of some riders as a mask, bool [n]."""
+        rows = np.zeros(self.n, np.bool_)
+        for rider in riders:
+            rows[rider.rows] = True
+        return rows
 
     def leave(self, rider: Rider) -> None:
         """Cancel one rider; the others ride on."""

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
     from protos.tensor import TensorFault
 
-__all__ = ["DOMAIN", "AccordError", "Cause", "Code", "Outcome", "Reason", "Retry", "to_status"]
+__all__ = [
+    "DOMAIN",
+    "INTERNAL_TEXT",
+    "AccordError",
+    "Cause",
+    "Code",
+    "Outcome",
+    "Reason",
+    "Retry",
+    "to_status",
+]
 
 DOMAIN = "accord"
 
@@ -338,6 +348,9 @@ class AccordError(Exception):
         metadata = {"model": model} if model else None
         return cls(Reason[fault.reason], f"{subject} {fault.problem}", field=field, metadata=metadata)
 
+
+#: What a caller is told of any bug of ours: a fixed text and nothing else.
+INTERNAL_TEXT = "internal error; the server's log has the details"
 
 #: Delay in seconds that a shed or unavailable call is told to wait when nobody knows better.
 DEFAULT_RETRY_AFTER_S = 0.1

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
-    "RESERVED_PARAMETERS",
     "SERVICE",
     "Parameter",
     "check_inputs",
@@ -53,11 +52,6 @@ MAX_WALK = 2**19
 
 #: A request or response parameter's value.
 Parameter = bool | int | str | float
-
-#: Request parameters that mean something to the protocol itself. Source: Triton "Parameters" extension.
-RESERVED_PARAMETERS = frozenset(
-    {"sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "headers", "binary_data_output"}
-)
 
 _TYPED_FIELD = {
     "BOOL": "bool_contents",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from protos.errors import AccordError, Reason, to_status
+from protos.errors import INTERNAL_TEXT, AccordError, Reason, to_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -180,7 +180,7 @@ def _refusal(name: str) -> grpc.RpcMethodHandler[Any, Any]:
 
 def internal_error() -> AccordError:
     """Return the error that stands for any bug of ours: a fixed text and nothing else."""
-    return AccordError(Reason.INTERNAL, "internal error; the server's log has the details")
+    return AccordError(Reason.INTERNAL, INTERNAL_TEXT)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: AccordError) -> bytes:

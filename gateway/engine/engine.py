@@ -24,7 +24,7 @@ from gateway.engine.plan import Call, Merge, Plan
 from gateway.engine.reply import Closing, build_replies
 from gateway.engine.tally import Tally
 from gateway.values import Answer, Failure, Question, Reply, Report
-from protos.errors import AccordError, Cause, Reason
+from protos.errors import INTERNAL_TEXT, AccordError, Cause, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ __all__ = ["Engine"]
 _log = logging.getLogger(__name__)
 
 _TOO_LATE = (Reason.DEADLINE_IN_QUEUE, "the deadline passed while the call waited; give the call more time")
-_OUR_FAULT = (Reason.INTERNAL, "internal error; the server's log has the details")
+_OUR_FAULT = (Reason.INTERNAL, INTERNAL_TEXT)
 #: What makes calls equal: the model, its inputs, and the rows.
 _Key = tuple[str, tuple[tuple[str, str], ...], bytes]
 
@@ -106,7 +106,7 @@ class _Execution:
         until = np.empty(self._batch.n)
         for rider in self._riders:
             until[rider.rows] = rider.closes_at
-        rows = _rows_of(self._riders, self._batch.n)
+        rows = self._batch.rows_of(self._riders)
         self._root.start(rows, until[rows])
         while True:
             self._advance(self._loop.time())
@@ -148,7 +148,7 @@ class _Execution:
         """Take in what happened, then ask, close and deliver until nothing more follows."""
         departed = self._batch.departed
         for rider in departed.intersection(self._riders):
-            self._root.shut(_rows_of([rider], self._batch.n))
+            self._root.shut(self._batch.rows_of([rider]))
             self._riders.remove(rider)
         for asked, result in self._done:
             self._enter(asked, result, now)
@@ -161,7 +161,7 @@ class _Execution:
 
     def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
         if isinstance(result, Failure) and result.cause is Cause.MEMBER_REJECTED_INPUT:
-            parts = [asked.rows & _rows_of([rider], self._batch.n) for rider in self._riders]
+            parts = [asked.rows & self._batch.rows_of([rider]) for rider in self._riders]
             if not any((part == asked.rows).all() for part in parts):
                 self._ask_again(asked, parts, now)
                 return
@@ -263,7 +263,7 @@ class _Execution:
         closing = [rider for rider in self._riders if closable[rider.rows].all()]
         if not closing:
             return
-        self._root.shut(_rows_of(closing, self._batch.n))
+        self._root.shut(self._batch.rows_of(closing))
         moment = Closing(
             batch=self._batch, plan=self._plan, root=self._root, now=now, elapsed_s=now - self._started
         )
@@ -287,10 +287,3 @@ def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:
         _log.error("a member raised instead of returning a failure", exc_info=error)
         return Failure(Cause.MEMBER_INTERNAL)
     return task.result()
-
-
-def _rows_of(riders: Sequence[Rider], n: int) -> Mask:
-    rows = np.zeros(n, np.bool_)
-    for rider in riders:
-        rows[rider.rows] = True
-    return rows

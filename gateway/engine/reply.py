@@ -51,8 +51,8 @@ def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
 
     Riders for whose rows every seat was usable share one reply; every other rider gets its own.
     """
-    n, root = closing.batch.n, closing.root
-    verdicts = root.verdicts(_rows_of(riders, n))
+    root = closing.root
+    verdicts = root.verdicts(closing.batch.rows_of(riders))
     lost = {rider: _cause_of(rider, verdicts) for rider in riders}
     for rider, cause in lost.items():
         if cause is not None:
@@ -67,8 +67,8 @@ def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
 
 def _merged(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
     """Merge the rows of riders that can be answered."""
-    n, root, strategy = closing.batch.n, closing.root, closing.plan.merge.strategy
-    rows = _rows_of(riders, n)
+    root, strategy = closing.root, closing.plan.merge.strategy
+    rows = closing.batch.rows_of(riders)
     try:
         merged = root.merged(rows, closing.now) if rows.any() else _nothing(closing.plan)
         agreement = strategy.agreement(root.state(closing.now), rows, merged) if rows.any() else None
@@ -78,7 +78,7 @@ def _merged(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
         return
     position = np.cumsum(rows) - 1
     for group in _alike(riders, root):
-        mine = _rows_of(group, n)
+        mine = closing.batch.rows_of(group)
         picked = position[mine]
         yield from _answers(
             closing,
@@ -124,13 +124,6 @@ def _tensor(array: Array, plan: Plan) -> Tensor:
     return Tensor.from_array(array if plan.batches else array[0])
 
 
-def _rows_of(riders: Sequence[Rider], n: int) -> Mask:
-    rows = np.zeros(n, np.bool_)
-    for rider in riders:
-        rows[rider.rows] = True
-    return rows
-
-
 def _cause_of(rider: Rider, verdicts: Mapping[Cause, Mask]) -> Cause | None:
     causes = [cause for cause, mask in verdicts.items() if mask[rider.rows].any()]
     return worst(causes) if causes else None
@@ -161,7 +154,7 @@ def _cause_of_absence(root: Tally, output: str, rows: Mask) -> Cause:
 
 
 def _error(closing: Closing, rider: Rider, cause: Cause) -> Reply:
-    report = _report(closing, _rows_of([rider], closing.batch.n), None)
+    report = _report(closing, closing.batch.rows_of([rider]), None)
     merge, usable = closing.plan.merge, closing.root.answered[:, rider.rows]
     if merge.quorum is not None and merge.quorum.weight is not None:
         chosen = np.array([seat.chosen for seat in merge.seats])
