@@ -1,0 +1,168 @@
+"""Tensors of requests and answers: raw or typed contents to :class:`Tensor` and back.
+
+Rules (Open Inference Protocol v2; Triton's binary tensor extension):
+
+- Raw and typed contents do not mix, and raw entries stand in the order of the tensors.
+- FP16 and BF16 have no typed form.
+- What we write is raw, because tritonclient reads nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from protos.errors import AccordError, Reason
+from protos.tensor import DTYPES, Tensor, TensorFault, checked_count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["MAX_WALK", "check_walk", "read_inputs", "read_outputs", "write_inputs", "write_outputs"]
+
+#: Most elements of a request's BYTES or typed tensor: these are read one by one, which holds up all others.
+MAX_WALK = 2**19
+
+_TYPED_FIELD = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_TYPED_FIELDS = tuple(dict.fromkeys(_TYPED_FIELD.values()))
+
+
+def read_inputs(request: Any) -> dict[str, Tensor]:
+    """Read the tensors of a ``ModelInferRequest``, raw or typed, and check each by itself.
+
+    Returns:
+        Tensors by name, in request order.
+
+    Raises:
+        AccordError: INPUT_UNKNOWN (given twice), TENSOR_ENCODING_CONFLICT, DTYPE_MISMATCH,
+            SHAPE_MISMATCH or TENSOR_SIZE_MISMATCH; the field names the tensor's index.
+    """
+    raws = request.raw_input_contents
+    if raws and len(raws) != len(request.inputs):
+        raise AccordError(
+            Reason.TENSOR_SIZE_MISMATCH,
+            f"raw_input_contents has {len(raws)} entries for {len(request.inputs)} inputs; send one each",
+            field="raw_input_contents",
+        )
+    tensors: dict[str, Tensor] = {}
+    for i, (message, raw) in enumerate(
+        zip(request.inputs, raws or [None] * len(request.inputs), strict=True)
+    ):
+        if message.name in tensors:
+            raise AccordError(
+                Reason.INPUT_UNKNOWN,
+                f"input {message.name[:64]!r} is given twice; send it once",
+                field=f"inputs[{i}].name",
+            )
+        if any(key.startswith("shared_memory") for key in message.parameters):
+            raise AccordError(
+                Reason.UNSUPPORTED,
+                "shared memory is not offered; send the tensor in the message",
+                field=f"inputs[{i}].parameters",
+            )
+        try:
+            check_walk(message.name, message.datatype, message.shape, typed=raw is None)
+            tensors[message.name] = _read_tensor(message, raw)
+        except TensorFault as fault:
+            part = {"DTYPE_MISMATCH": ".datatype", "SHAPE_MISMATCH": ".shape"}.get(fault.reason, "")
+            raise AccordError.of_fault(fault, f"inputs[{i}]{part}") from None
+    return tensors
+
+
+def check_walk(name: str, datatype: str, shape: Sequence[int], *, typed: bool) -> None:
+    """Refuse a tensor whose very many elements would have to be walked one by one.
+
+    Raises:
+        TensorFault: SHAPE_MISMATCH, or what :func:`protos.tensor.checked_count` finds.
+    """
+    if (typed or datatype == "BYTES") and checked_count(name, datatype, shape) > MAX_WALK:
+        problem = (
+            f"has more than {MAX_WALK} elements, which only a raw tensor of fixed-size elements may have"
+        )
+        raise TensorFault("SHAPE_MISMATCH", name, f"{problem}; send it raw, or in parts")
+
+
+def read_outputs(response: Any) -> dict[str, Tensor]:
+    """Read the tensors of a ``ModelInferResponse``.
+
+    Raises:
+        TensorFault: If the answer breaks a rule of the protocol.
+    """
+    raws = response.raw_output_contents
+    if raws and len(raws) != len(response.outputs):
+        raise TensorFault("TENSOR_SIZE_MISMATCH", "", "raw_output_contents and outputs differ in number")
+    pairs = zip(response.outputs, raws or [None] * len(response.outputs), strict=True)
+    return {message.name: _read_tensor(message, raw) for message, raw in pairs}
+
+
+def _read_tensor(message: Any, raw: bytes | None) -> Tensor:
+    if raw is None:
+        return _read_typed(message)
+    if message.HasField("contents"):
+        raise TensorFault(
+            "TENSOR_ENCODING_CONFLICT",
+            message.name,
+            "has typed contents beside raw_input_contents; send one form",
+        )
+    return Tensor.from_raw(message.name, message.datatype, message.shape, raw)
+
+
+def _read_typed(message: Any) -> Tensor:
+    name, datatype = message.name, message.datatype
+    count = checked_count(name, datatype, message.shape)
+    if datatype not in _TYPED_FIELD:
+        raise TensorFault(
+            "TENSOR_ENCODING_CONFLICT", name, f"is {datatype}, which has no typed form; send it raw"
+        )
+    field = _TYPED_FIELD[datatype]
+    filled = [other for other in _TYPED_FIELDS if len(getattr(message.contents, other))]
+    if filled not in ([], [field]):
+        raise TensorFault(
+            "TENSOR_ENCODING_CONFLICT",
+            name,
+            f"is {datatype}, so its elements belong in {field}, not {filled[0]}",
+        )
+    values = getattr(message.contents, field)
+    if len(values) != count:
+        raise TensorFault(
+            "TENSOR_SIZE_MISMATCH",
+            name,
+            f"has {len(values)} elements, but shape {list(message.shape)} needs {count}",
+        )
+    if datatype == "BYTES":
+        flat = np.empty(count, object)
+        flat[:] = list(values)
+        return Tensor.from_array(flat.reshape(tuple(message.shape)))
+    wide = np.array(values, {"i": "i8", "u": "u8"}.get(DTYPES[datatype].kind, DTYPES[datatype]))
+    array = wide.astype(DTYPES[datatype])
+    if DTYPES[datatype].kind in "iu" and (array != wide).any():
+        raise TensorFault("DTYPE_MISMATCH", name, f"has an element outside the range of {datatype}")
+    return Tensor.from_array(array.reshape(tuple(message.shape)))
+
+
+def write_inputs(request: Any, inputs: Mapping[str, Tensor]) -> None:
+    """Append tensors to a ``ModelInferRequest`` in raw form."""
+    for name, tensor in inputs.items():
+        request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        request.raw_input_contents.append(bytes(tensor.raw))
+
+
+def write_outputs(response: Any, outputs: Mapping[str, Tensor]) -> None:
+    """Append tensors to a ``ModelInferResponse``, always raw: tritonclient reads nothing else."""
+    for name, tensor in outputs.items():
+        response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        response.raw_output_contents.append(bytes(tensor.raw))
