@@ -35,6 +35,7 @@ __all__ = [
     "Outcome",
     "Reason",
     "Retry",
+    "internal_error",
     "to_status",
 ]
 
@@ -258,6 +259,7 @@ class Outcome(Enum):
     UNUSABLE = "UNUSABLE"
     CANCELLED = "CANCELLED"
     NOT_ASKED = "NOT_ASKED"
+    PENDING = "PENDING"
 
     @property
     def number(self) -> errors_pb2.Outcome:
@@ -351,6 +353,12 @@ class AccordError(Exception):
 
 #: What a caller is told of any bug of ours: a fixed text and nothing else.
 INTERNAL_TEXT = "internal error; the server's log has the details"
+
+
+def internal_error() -> AccordError:
+    """Return the error that stands for any bug of ours."""
+    return AccordError(Reason.INTERNAL, INTERNAL_TEXT)
+
 
 #: Delay in seconds that a shed or unavailable call is told to wait when nobody knows better.
 DEFAULT_RETRY_AFTER_S = 0.1

@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-__all__ = ["LogFormat", "configure"]
+__all__ = ["LogFormat", "configure", "set_level"]
 
 LogFormat = Literal["json", "text"]
 
@@ -36,3 +36,8 @@ def configure(log_format: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def set_level(level: int) -> None:
+    """Log records of this level and above, from now on and in this process only."""
+    logging.getLogger().setLevel(level)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +22,13 @@ class ModelSpec:
 
     Args:
         name: The model's name.
-        version: The version served.
+        version: The version that answers who names none.
         platform: Triton's platform string, e.g. ``onnxruntime_onnx``.
         inputs: What it takes; where it batches, shapes start with the row dimension (-1).
         outputs: What it returns, likewise.
         max_rows: The most rows of one call; 0 if the model does not batch.
+        versions: All versions that can be asked by their number; empty where only one is known.
+        config: Its server's ``ModelConfig`` message; None where the server offers none.
     """
 
     name: str
@@ -35,6 +37,9 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_rows: int
+    versions: tuple[str, ...] = ()
+    # a message cannot be hashed
+    config: Any = field(default=None, hash=False, repr=False)
 
     @property
     def batches(self) -> bool:

@@ -7,6 +7,7 @@ Rules, each with a regression test:
 - Nothing but :class:`AccordError` reaches a client. Any other exception is logged and answered INTERNAL.
 - A ``CancelledError`` that the client did not cause must not escape: grpc.aio would send no status
   at all and the client would wait to its deadline (grpc/grpc#29248).
+- In a stream, a malformed message is a value like the others: what it ends is the service's to say.
 """
 
 from __future__ import annotations
@@ -14,30 +15,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from protos.errors import INTERNAL_TEXT, AccordError, Reason, to_status
+from protos.errors import AccordError, Reason, internal_error, to_status
+from protos.service import CallContext, Method, Received, ServerStream, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 
     from google.protobuf.message import Message
+
+    from protos.service import Rpc
 
 __all__ = [
     "CHANNEL_OPTIONS",
     "MAX_MESSAGE_BYTES",
     "SERVER_OPTIONS",
-    "CallContext",
-    "Method",
     "handlers",
-    "internal_error",
 ]
 
 _log = logging.getLogger(__name__)
+
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 #: gRPC's own receive limit, everywhere. Ours (``max_request_bytes``) is lower and answers first.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -53,7 +58,9 @@ SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # without these two, a client that pings while it has no calls is sent away: "too_many_pings"
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
@@ -68,57 +75,33 @@ CHANNEL_OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """What a service may know of the call that brings a request.
-
-    Args:
-        arrived: Monotonic time of arrival, in seconds.
-        deadline: Absolute monotonic time of the RPC's deadline, or None if it has none.
-        peer: The caller's address, for logs.
-        metadata: The call's metadata.
-        request_bytes: Length of the serialised request.
-    """
-
-    arrived: float
-    deadline: float | None = None
-    peer: str = ""
-    metadata: Mapping[str, str | bytes] | None = None
-    request_bytes: int = 0
-
-
-class Serve(Protocol):
-    """A unary method of a service: a request message in, a response message out, or an AccordError."""
-
-    def __call__(self, request: Any, context: CallContext, /) -> Awaitable[Message]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One unary method: the message it takes and what serves it."""
-
-    request: type[Message]
-    serve: Serve
-
-
 def handlers(
     service: str,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Rpc],
     *,
-    unsupported: Iterable[str] = (),
+    unsupported: Mapping[str, str] | None = None,
+    guard: Callable[[CallContext], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> grpc.GenericRpcHandler:
     """Join a service to grpc.aio.
 
     Args:
         service: Full name of the service.
-        methods: Unary methods by name.
-        unsupported: Names of further methods of the protocol, answered UNSUPPORTED.
+        methods: What it offers, by name.
+        unsupported: Further methods of the protocol, answered UNSUPPORTED: why, by name.
+        guard: Raises an AccordError for callers who may not call; asked before a request is read.
         clock: Source of monotonic time.
     """
-    table = {f"/{service}/{name}": _unary(method, clock) for name, method in methods.items()}
-    for name in unsupported:
-        table[f"/{service}/{name}"] = _refusal(name)
+
+    def receive(context: _Context, request_bytes: int) -> CallContext:
+        call = _call(context, clock(), request_bytes)
+        if guard is not None:
+            guard(call)
+        return call
+
+    table = {f"/{service}/{name}": _handler(method, receive, clock) for name, method in methods.items()}
+    for name, why in (unsupported or {}).items():
+        table[f"/{service}/{name}"] = _refusal(why)
     return _Table(table)
 
 
@@ -132,58 +115,121 @@ class _Table(grpc.GenericRpcHandler):
         return self._table.get(handler_call_details.method or "")
 
 
-def _unary(method: Method, clock: Callable[[], float]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        arrived = clock()
-        left = context.time_remaining()
-        call = CallContext(
-            arrived=arrived,
-            # without a deadline gRPC reports one that is centuries away
-            deadline=None if left is None or left > 1e8 else arrived + left,
-            peer=context.peer(),
-            metadata=dict(context.invocation_metadata() or ()),
-            request_bytes=len(data),
-        )
+#: Takes a call in: its context and the length of its request.
+_Receive = Callable[[_Context, int], CallContext]
+
+
+def _handler(method: Rpc, receive: _Receive, clock: Callable[[], float]) -> grpc.RpcMethodHandler[Any, Any]:
+    match method:
+        case Method():
+            return grpc.unary_unary_rpc_method_handler(_unary(method, receive))
+        case ServerStream():
+            return grpc.unary_stream_rpc_method_handler(_server_stream(method, receive))
+        case Stream():
+            return grpc.stream_stream_rpc_method_handler(_stream(method, receive, clock))
+
+
+def _unary(method: Method, receive: _Receive) -> Any:
+    async def answer(data: bytes, context: _Context) -> bytes:
+        call = receive(context, len(data))
+        response = await method.serve(_parsed(method.request, data), call)
+        return response.SerializeToString()
+
+    async def handle(data: bytes, context: _Context) -> Any:
+        return await _guarded(context, answer(data, context))
+
+    return handle
+
+
+def _server_stream(method: ServerStream, receive: _Receive) -> Any:
+    async def answer(data: bytes, context: _Context) -> None:
+        call = receive(context, len(data))
+        await _write_all(context, method.serve(_parsed(method.request, data), call))
+
+    async def handle(data: bytes, context: _Context) -> None:
+        await _guarded(context, answer(data, context))
+
+    return handle
+
+
+def _stream(method: Stream, receive: _Receive, clock: Callable[[], float]) -> Any:
+    async def answer(incoming: AsyncIterator[bytes], context: _Context) -> None:
+        call = receive(context, 0)
+        received = _received(incoming, method.request, call, clock)
+        await _write_all(context, method.serve(received, call))
+
+    async def handle(incoming: AsyncIterator[bytes], context: _Context) -> None:
+        await _guarded(context, answer(incoming, context))
+
+    return handle
+
+
+async def _received(
+    incoming: AsyncIterator[bytes], request: type[Message], call: CallContext, clock: Callable[[], float]
+) -> AsyncGenerator[Received, None]:
+    async for data in incoming:
+        context = replace(call, arrived=clock(), request_bytes=len(data))
         try:
-            try:
-                request = method.request.FromString(data)
-            except DecodeError:
-                raise AccordError(
-                    Reason.MALFORMED_REQUEST,
-                    f"the request is not a valid {method.request.DESCRIPTOR.full_name}",
-                    field="(message)",
-                ) from None
-            response = await method.serve(request, call)
-            return response.SerializeToString()
+            yield Received(context, request=_parsed(request, data))
         except AccordError as error:
-            return await _abort(context, error)
-        except asyncio.CancelledError:
-            # pending only where gRPC itself cancelled the task: the client left, or its deadline passed
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            _log.exception("a handler was cancelled by its own side")
-            return await _abort(context, internal_error())
-        except Exception:  # noqa: BLE001 - the last resort, see the rules above
-            _log.exception("a handler failed")
-            return await _abort(context, internal_error())
-
-    return grpc.unary_unary_rpc_method_handler(handle)
+            yield Received(context, error=error)
 
 
-def _refusal(name: str) -> grpc.RpcMethodHandler[Any, Any]:
-    async def refuse(_data: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        return await _abort(context, AccordError(Reason.UNSUPPORTED, f"{name} is not offered by this server"))
+async def _write_all(context: _Context, answers: AsyncGenerator[Message, None]) -> None:
+    async with aclosing(answers):
+        async for answer in answers:
+            await context.write(answer.SerializeToString())
+
+
+def _call(context: _Context, arrived: float, request_bytes: int) -> CallContext:
+    left = context.time_remaining()
+    return CallContext(
+        arrived=arrived,
+        # without a deadline gRPC reports one that is centuries away
+        deadline=None if left is None or left > 1e8 else arrived + left,
+        peer=context.peer(),
+        metadata=dict(context.invocation_metadata() or ()),
+        request_bytes=request_bytes,
+    )
+
+
+def _parsed(request: type[Message], data: bytes) -> Message:
+    try:
+        return request.FromString(data)
+    except DecodeError:
+        raise AccordError(
+            Reason.MALFORMED_REQUEST,
+            f"the request is not a valid {request.DESCRIPTOR.full_name}",
+            field="(message)",
+        ) from None
+
+
+async def _guarded(context: _Context, answer: Awaitable[bytes | None]) -> Any:
+    """Turn whatever goes wrong into a status; see the rules above."""
+    try:
+        return await answer
+    except AccordError as error:
+        return await _abort(context, error)
+    except asyncio.CancelledError:
+        # pending only where gRPC itself cancelled the task: the client left, or its deadline passed
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        _log.exception("a handler was cancelled by its own side")
+        return await _abort(context, internal_error())
+    except Exception:  # noqa: BLE001 - the last resort, see the rules above
+        _log.exception("a handler failed")
+        return await _abort(context, internal_error())
+
+
+def _refusal(why: str) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(_data: Any, context: _Context) -> Any:
+        return await _abort(context, AccordError(Reason.UNSUPPORTED, why))
 
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def internal_error() -> AccordError:
-    """Return the error that stands for any bug of ours: a fixed text and nothing else."""
-    return AccordError(Reason.INTERNAL, INTERNAL_TEXT)
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: AccordError) -> bytes:
+async def _abort(context: _Context, error: AccordError) -> Any:
     status = to_status(error)
     code = _CODES[int(error.reason.code)]
     trailer = (("grpc-status-details-bin", status.SerializeToString()),)

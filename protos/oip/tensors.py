@@ -4,16 +4,19 @@ Rules (Open Inference Protocol v2; Triton's binary tensor extension):
 
 - Raw and typed contents do not mix, and raw entries stand in the order of the tensors.
 - FP16 and BF16 have no typed form.
-- What we write is raw, because tritonclient reads nothing else.
+- What we write is raw, because tritonclient reads nothing else; a plain stub may ask for typed contents.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from protos.errors import AccordError, Reason
+from protos.oip.parameters import CONTENTS
+from protos.oip.wire import SHARED_MEMORY_REFUSED
 from protos.tensor import DTYPES, Tensor, TensorFault, checked_count
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
         if any(key.startswith("shared_memory") for key in message.parameters):
             raise AccordError(
                 Reason.UNSUPPORTED,
-                "shared memory is not offered; send the tensor in the message",
+                SHARED_MEMORY_REFUSED,
                 field=f"inputs[{i}].parameters",
             )
         try:
@@ -112,7 +115,7 @@ def read_outputs(response: Any) -> dict[str, Tensor]:
 def _read_tensor(message: Any, raw: bytes | None) -> Tensor:
     if raw is None:
         return _read_typed(message)
-    if message.HasField("contents"):
+    if message.contents.ByteSize():  # an empty one says nothing; MLServer sends it beside raw outputs
         raise TensorFault(
             "TENSOR_ENCODING_CONFLICT",
             message.name,
@@ -161,8 +164,38 @@ def write_inputs(request: Any, inputs: Mapping[str, Tensor]) -> None:
         request.raw_input_contents.append(bytes(tensor.raw))
 
 
-def write_outputs(response: Any, outputs: Mapping[str, Tensor]) -> None:
-    """Append tensors to a ``ModelInferResponse``, always raw: tritonclient reads nothing else."""
+def write_outputs(response: Any, outputs: Mapping[str, Tensor], *, typed: bool = False) -> None:
+    """Append tensors to a ``ModelInferResponse``.
+
+    Args:
+        response: The message.
+        outputs: Tensors by name.
+        typed: Whether the elements stand in typed ``contents``, as plain stubs like them, and not in bytes.
+
+    Raises:
+        AccordError: PARAMETER_INVALID if a typed form is wanted of a tensor that has none, or too many
+            elements for one.
+    """
     for name, tensor in outputs.items():
-        response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(bytes(tensor.raw))
+        message = response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        if typed:
+            _write_typed(message, tensor)
+        else:
+            response.raw_output_contents.append(bytes(tensor.raw))
+
+
+def _write_typed(message: Any, tensor: Tensor) -> None:
+    field = _TYPED_FIELD.get(tensor.datatype)
+    if field is None:
+        raise _untypable(message.name, f"is {tensor.datatype}, which has no typed form")
+    if prod(tensor.shape) > MAX_WALK:
+        raise _untypable(message.name, f"has more than {MAX_WALK} elements, which are written raw only")
+    getattr(message.contents, field).extend(tensor.array().ravel().tolist())
+
+
+def _untypable(name: str, problem: str) -> AccordError:
+    return AccordError(
+        Reason.PARAMETER_INVALID,
+        f"output {name!r} {problem}; leave out {CONTENTS!r}",
+        field=f"parameters[{CONTENTS!r}]",
+    )

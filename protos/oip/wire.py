@@ -6,10 +6,15 @@ Sources: KServe "Open Inference Protocol" v2 gRPC; Triton ``grpc_service.proto``
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tritonclient.grpc import model_config_pb2 as model_config
 from tritonclient.grpc import service_pb2 as messages
 
-__all__ = ["METHODS", "SERVICE", "messages", "model_config"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["METHODS", "SERVICE", "SHARED_MEMORY_REFUSED", "messages", "model_config", "unoffered"]
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -17,3 +22,22 @@ SERVICE = "inference.GRPCInferenceService"
 METHODS = frozenset(
     method.name for method in messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 )
+
+#: Why we never map a client's memory, and what to do instead.
+SHARED_MEMORY_REFUSED = (
+    "clients' shared memory is not mapped: it would have to be on this host, and what a client writes there "
+    "while it is read cannot be checked; send tensors in the message"
+)
+
+
+def unoffered(offered: Collection[str]) -> dict[str, str]:
+    """Return every method of the service that a server does not offer, and what its callers are told.
+
+    Example:
+        >>> unoffered(METHODS - {"LogSettings"})
+        {'LogSettings': 'LogSettings is not offered by this server'}
+    """
+    return {
+        name: SHARED_MEMORY_REFUSED if "SharedMemory" in name else f"{name} is not offered by this server"
+        for name in sorted(METHODS.difference(offered))
+    }

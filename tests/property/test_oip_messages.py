@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +219,46 @@ def test_what_is_written_is_read_back(datatypes: dict[str, str], rows: int) -> N
     assert list(received) == list(tensors)
 
 
+EXTREMES = {kind: st.sampled_from(values) for kind, (_, values) in TYPED.items()}
+
+
+@given(st.data(), st.sampled_from(sorted(TYPED)), st.lists(st.integers(0, 3), max_size=3).map(tuple))
+def test_a_typed_answer_carries_the_same_elements(
+    data: st.DataObject, kind: str, shape: tuple[int, ...]
+) -> None:
+    """Whoever asks for typed contents finds them in the field of the datatype, and no raw bytes."""
+    size = math.prod(shape)
+    flat = np.empty(size, DTYPES[kind])
+    flat[:] = data.draw(st.lists(EXTREMES[kind], min_size=size, max_size=size))
+    outputs = {"y": Tensor.from_array(flat.reshape(shape))}
+    response = messages.ModelInferResponse()
+    oip.write_outputs(response, outputs, typed=True)
+    received = messages.ModelInferResponse.FromString(response.SerializeToString())
+    assert not received.raw_output_contents
+    assert len(getattr(received.outputs[0].contents, TYPED[kind][0])) == size
+    assert oip.read_outputs(received) == outputs
+
+
+@pytest.mark.parametrize("kind", sorted(DTYPES.keys() - TYPED.keys()))
+def test_what_has_no_typed_form_is_not_written_as_if_it_had(kind: str) -> None:
+    """A 16-bit float has no field; the caller learns which wish to drop."""
+    outputs = {"y": Tensor.from_array(np.ones(2, DTYPES[kind]))}
+    with pytest.raises(AccordError) as caught:
+        oip.write_outputs(messages.ModelInferResponse(), outputs, typed=True)
+    assert caught.value.reason is Reason.PARAMETER_INVALID
+    assert caught.value.field == "parameters['accord_contents']"
+    assert kind in caught.value.message
+
+
+def test_a_typed_answer_is_bounded() -> None:
+    """Typed elements are written one by one, which would hold up everyone else."""
+    outputs = {"y": Tensor.from_array(np.zeros(oip.MAX_WALK + 1, np.int8))}
+    with pytest.raises(AccordError) as caught:
+        oip.write_outputs(messages.ModelInferResponse(), outputs, typed=True)
+    assert caught.value.reason is Reason.PARAMETER_INVALID
+    oip.write_outputs(messages.ModelInferResponse(), outputs)
+
+
 @given(requests())
 def test_an_answer_is_read_or_faulty(request: Any) -> None:
     """A member's answer yields tensors or a fault, however broken it is."""
@@ -236,7 +277,7 @@ def test_an_answer_is_read_or_faulty(request: Any) -> None:
 
 PARAMETERS = st.dictionaries(
     st.text(max_size=4),
-    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
+    st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
     max_size=4,
 )
 

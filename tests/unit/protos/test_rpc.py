@@ -13,7 +13,8 @@ import pytest
 from accord.v1 import ensemble_pb2 as pb
 from accord.v1 import errors_pb2
 from protos.errors import AccordError, Cause, Outcome, Reason
-from protos.rpc import CallContext, Method, handlers
+from protos.rpc import handlers
+from protos.service import CallContext, Method, Received, ServerStream, Stream
 from tests.serving import decode
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PATH = "/test.Service/Ask"
 async def serving(serve: Any) -> AsyncIterator[grpc.aio.Channel]:
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
-        [handlers("test.Service", {"Ask": Method(pb.InferRequest, serve)}, unsupported=["Stream"])]
+        [handlers("test.Service", {"Ask": Method(pb.InferRequest, serve)}, unsupported={"Other": "not here"})]
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -145,8 +146,8 @@ async def test_the_rpc_deadline_arrives_as_an_absolute_instant() -> None:
 
 async def test_a_known_method_that_is_not_offered_says_unsupported() -> None:
     """A client learns that the server knows the method and does not have it."""
-    failed = await failure(answer, path="/test.Service/Stream")
-    assert (failed.code, failed.info.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
+    failed = await failure(answer, path="/test.Service/Other")
+    assert (failed.code, failed.info.reason, failed.message) == ("UNIMPLEMENTED", "UNSUPPORTED", "not here")
 
 
 async def test_however_many_members_fail_the_trailers_stay_small() -> None:
@@ -171,3 +172,80 @@ async def test_however_many_members_fail_the_trailers_stay_small() -> None:
     assert int(failed.info.metadata["members_omitted"]) == 64 - len(failed.members)
     assert failed.trailer_bytes < 6 * 1024
     assert failed.retry
+
+
+@asynccontextmanager
+async def streaming(method: Any) -> AsyncIterator[grpc.aio.Channel]:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([handlers("test.Service", {"Ask": method})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
+
+
+async def counting(request: pb.InferRequest, _context: CallContext) -> AsyncIterator[pb.InferResponse]:
+    for i in range(3):
+        yield pb.InferResponse(id=f"{request.id}{i}")
+    if request.id == "bad":
+        raise AccordError(Reason.QUORUM_NOT_MET, "too few")
+    if request.id == "bug":
+        raise ValueError("secret")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("good", None), ("bad", "UNAVAILABLE"), ("bug", "INTERNAL"), ("", "INVALID_ARGUMENT")]
+)
+async def test_a_stream_of_answers_ends_with_what_the_service_says(name: str, code: str | None) -> None:
+    """What was said before an error reaches the client, then the precise status."""
+    data = pb.InferRequest(id=name).SerializeToString() if name else b"\xff\xff"
+    seen: list[str] = []
+    async with streaming(ServerStream(pb.InferRequest, counting)) as channel:
+        call = channel.unary_stream(PATH)(data, timeout=5)
+        try:
+            while (answered := await call.read()) is not grpc.aio.EOF:
+                seen.append(pb.InferResponse.FromString(answered).id)
+        except grpc.aio.AioRpcError as error:
+            failed = decode(error)
+            assert (failed.code, "secret" in failed.message) == (code, False)
+        else:
+            assert code is None
+    assert seen == ([f"{name}{i}" for i in range(3)] if name else [])
+
+
+async def test_a_malformed_message_of_a_stream_is_the_services_to_judge() -> None:
+    """The stream goes on; the service sees an error in the message's place."""
+
+    async def judge(received: AsyncIterator[Received], _context: CallContext) -> AsyncIterator[Any]:
+        async for message in received:
+            told = message.error.reason.name if message.error else message.request.id
+            yield pb.InferResponse(id=f"{told} {message.context.request_bytes}")
+
+    async with streaming(Stream(pb.InferRequest, judge)) as channel:
+        sent = [pb.InferRequest(id="a").SerializeToString(), b"\xff\xff", b""]
+        call = channel.stream_stream(PATH)(iter(sent), timeout=5)
+        told = [pb.InferResponse.FromString(data).id async for data in call]
+    assert told == ["a 3", "MALFORMED_REQUEST 2", " 0"]
+
+
+async def test_a_client_that_leaves_a_stream_ends_its_service_quietly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The generator is closed, whether it was about to answer or to wait."""
+    ended = asyncio.Event()
+
+    async def endless(_request: Any, _context: CallContext) -> AsyncIterator[Any]:
+        try:
+            while True:
+                yield pb.InferResponse(id="x" * 1000)
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async with streaming(ServerStream(pb.InferRequest, endless)) as channel:
+        call = channel.unary_stream(PATH)(b"", timeout=5)
+        await call.read()
+        call.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+    assert "handler" not in caplog.text

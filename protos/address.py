@@ -1,4 +1,4 @@
-"""Where a worker listens."""
+"""Where a process of ours listens: `host:port` or `unix:PATH`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.address import Address, AddressError
+from protos.address import Address, AddressError
 
 
 @pytest.mark.parametrize(
