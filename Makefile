@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
+GPU := build/venv-gpu
 PROTOS := $(wildcard protos/accord/v1/*.proto)
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -33,6 +34,8 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 	@$(COMPILE) -c $(LOCK) --extra cpu pyproject.toml -o requirements/runtime-cpu.lock
 	@$(COMPILE) -c $(LOCK) --extra gpu pyproject.toml -o requirements/runtime-gpu.lock
 	@$(COMPILE) -c $(LOCK) requirements/build.in -o requirements/build.lock
+	@$(COMPILE) -c $(LOCK) -c requirements/runtime-gpu.lock --extra gpu --extra demo --extra dev pyproject.toml requirements/test-gpu.in -o requirements/test-gpu.lock
+	@for input in requirements/peers/*.in; do $(COMPILE) $$input -o $${input%.in}.lock || exit 1; done
 
 .PHONY: protos
 protos: $(READY) ## Compile protos/accord/v1 into accord/v1
@@ -72,6 +75,17 @@ test: $(READY) ## Run the fast tests: unit, laws, properties, and integration wi
 .PHONY: test-all
 test-all: models ## Run all tests: also foreign clients, chaos and every command in the docs
 	@$(BIN)/python -m pytest
+
+.PHONY: test-gpu
+test-gpu: $(GPU)/.ready ## Run the tests that need an NVIDIA GPU and its driver, in an environment of their own
+	@$(GPU)/bin/python -m pytest tests/gpu
+
+$(GPU)/.ready: requirements/test-gpu.lock
+	@test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)
+	@$(GPU)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/installer.lock
+	@echo "Installing the locked dependencies, with CUDA and cuDNN, into $(GPU) ..."
+	@$(GPU)/bin/uv pip sync -q --python $(GPU)/bin/python --require-hashes requirements/test-gpu.lock requirements/installer.lock
+	@touch $@
 
 .PHONY: cov
 cov: models ## Run all tests with branch coverage

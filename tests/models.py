@@ -52,7 +52,7 @@ def write_model(
         The repository.
     """
     directory = repository / name / str(version)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "model.onnx").write_bytes(model)
     texts = {**(files or {}), **({"config.pbtxt": config} if config else {})}
     for path, text in texts.items():

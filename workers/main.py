@@ -17,25 +17,26 @@ import logging
 import math
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protos import logs
-from workers.address import Address, AddressError
+from protos.address import Address, AddressError
+from workers.control import Control
+from workers.hosting import host
 from workers.model.errors import ModelError
-from workers.model.providers import PREFERRED, PROVIDERS
-from workers.model.repository import find
-from workers.model.session import load
+from workers.model.instances import Placement, PlacementError
+from workers.model.providers import AUTO, PROVIDERS
 from workers.model.threads import ThreadsError, available_cpus, intra_op_threads
-from workers.model.warmup import warm_up
-from workers.runner import Runner
 from workers.service import Service
 from workers.servicer import Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.model.session import Session
+    from workers.lifecycle import Lifecycle
+
 
 __all__ = ["main"]
 
@@ -50,37 +51,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logs.configure(args.log_format)
     try:
-        session = load(
-            find(args.repository, args.model, args.version), wanted=args.providers, threads=args.threads
-        )
-        warm_up(session)
-    except ModelError as error:
-        facts = {"model": args.model, "path": str(error.path), "cause": error.cause}
-        _log.error("model cannot be served", extra=facts)
+        asyncio.run(_serve(args))
+    except ModelError:
         return EXIT_MODEL
-    try:
-        asyncio.run(_serve(session, args))
     except AddressError as error:
         _log.error("cannot listen", extra={"cause": str(error)})
         return EXIT_ADDRESS
     return 0
 
 
-async def _serve(session: Session, args: argparse.Namespace) -> None:
-    service = Service(session, Runner(max_queued=args.max_queued))
-    server = Server(service, session.spec.name, args.address)
+async def _serve(args: argparse.Namespace) -> None:
+    model = host(
+        args.repository,
+        args.model,
+        args.version,
+        wanted=args.providers,
+        threads=args.threads,
+        placement=args.device,
+        require_digests=args.require_digests,
+        max_queued=args.max_queued,
+    )
+    try:
+        await model.refresh()
+    except ModelError:
+        if not model.ready:
+            raise
     stopping = _on_first_signal()
+    service = Service(model)
+    control = Control(model, enabled=args.control == "explicit", log_format=args.log_format)
+    server = Server(service, control, model.name, args.address)
     await server.start()
-    facts = {"model": session.spec.name, "version": session.spec.version, "address": server.address.text}
+    model.watch(lambda: server.show_health(ready=model.ready))
+    facts = {"model": model.name, "versions": model.versions, "address": server.address.text}
     _log.info("serving", extra=facts)
     if not args.address.is_local:
         _log.warning("reachable from other hosts, without encryption or authentication", extra=facts)
     sys.stdout.write(f"{server.address.text}\n")
     sys.stdout.flush()
+    polling = asyncio.create_task(_poll(model, args.poll_s)) if args.control == "poll" else None
     await stopping.wait()
+    if polling is not None:
+        polling.cancel()
     _log.info("draining", extra={"drain_s": args.drain_s})
     await server.stop(args.drain_s)
     _log.info("stopped")
+
+
+async def _poll(model: Lifecycle, every_s: float) -> None:
+    """Look again and again what the repository holds."""
+    while True:
+        await asyncio.sleep(every_s)
+        with suppress(ModelError):  # it is in the log, and what was served is served on
+            await model.refresh()
 
 
 def _on_first_signal() -> asyncio.Event:
@@ -111,14 +133,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--providers",
         type=_providers,
-        default=PREFERRED,
-        help=f"execution providers in order of preference (default: {','.join(PREFERRED)})",
+        default=AUTO,
+        help="execution providers in order of preference (default: as config.pbtxt says, else cuda,cpu)",
     )
+    parser.add_argument(
+        "--device", type=_placement, default=None, help="cpu or gpu:N (default: as instance_group says)"
+    )
+    parser.add_argument("--require-digests", action="store_true", help="refuse a version without SHA256SUMS")
     parser.add_argument(
         "--threads",
         type=_threads,
         default="auto",
         help="auto: all CPUs of this process; auto/K: one of K workers that share them; or a number",
+    )
+    parser.add_argument(
+        "--control",
+        choices=["none", "poll", "explicit"],
+        default="none",
+        help="when it is loaded again: never, when its files change, or when a call asks (default: none)",
+    )
+    parser.add_argument(
+        "--poll-s", type=_period, default=15.0, help="how often to look for changed files (default: 15)"
     )
     parser.add_argument(
         "--max-queued", type=_at_least_zero, default=128, help="requests that may wait (default: 128)"
@@ -148,6 +183,13 @@ def _providers(text: str) -> tuple[str, ...]:
     return names
 
 
+def _placement(text: str) -> Placement:
+    try:
+        return Placement.parse(text)
+    except PlacementError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _threads(text: str) -> str:
     try:
         intra_op_threads(text, available_cpus())
@@ -163,6 +205,13 @@ def _seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 up")
+    return value
+
+
+def _period(text: str) -> float:
+    value = _seconds(text)
+    if value < 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short; use 0.1 or more")
     return value
 
 

@@ -8,48 +8,55 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from protos import oip
 from protos.errors import AccordError, Reason
 from protos.oip import messages
-from protos.tensor import Tensor
+from workers.batcher import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-    from protos.rpc import CallContext
-    from workers.model.session import Abort, Session
-    from workers.runner import Runner
+    from protos.oip import Parameter
+    from protos.service import CallContext, Received
+    from workers.lifecycle import Lifecycle, Served
 
 __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 
 #: Of the protocol's extensions, those that work here. Source: Triton "Protocol extensions".
-_EXTENSIONS = ("binary_tensor_data", "model_configuration")
-
-#: Parameters of a wanted output that ask for another answer than its tensor.
-_REFUSED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 
 
 class Service:
-    """The methods of ``inference.GRPCInferenceService`` for one model.
+    """The methods of ``inference.GRPCInferenceService`` that ask one model or ask about it.
 
     Args:
-        session: The model, loaded and warm.
-        runner: Where it computes.
+        model: The model's versions.
+        extensions: The protocol's extensions that work.
         clock: Source of monotonic time, the same as the deadlines'.
     """
 
     def __init__(
-        self, session: Session, runner: Runner, *, clock: Callable[[], float] = time.monotonic
+        self,
+        model: Lifecycle,
+        *,
+        extensions: tuple[str, ...] = EXTENSIONS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._session = session
-        self._spec = session.spec
-        self._runner = runner
+        self._model = model
+        self._extensions = extensions
         self._clock = clock
         self._draining = False
 
@@ -63,7 +70,7 @@ class Service:
 
     async def server_ready(self, _request: Any, _context: CallContext) -> Any:
         """Tell whether requests are taken."""
-        return messages.ServerReadyResponse(ready=not self._draining)
+        return messages.ServerReadyResponse(ready=self._model.ready and not self._draining)
 
     async def model_ready(self, request: Any, _context: CallContext) -> Any:
         """Tell whether requests for the model are taken.
@@ -71,33 +78,60 @@ class Service:
         Raises:
             AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
         """
-        self._check_model(request.name, request.version)
+        try:
+            self._served(request.name, request.version)
+        except AccordError as error:
+            if error.reason is not Reason.MODEL_NOT_READY:
+                raise
+            return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=not self._draining)
 
     async def server_metadata(self, _request: Any, _context: CallContext) -> Any:
         """Name the server and the extensions that work."""
         return messages.ServerMetadataResponse(
-            name="accord-worker", version=version("accord-gateway"), extensions=_EXTENSIONS
+            name="accord-worker", version=version("accord-gateway"), extensions=self._extensions
         )
 
     async def model_metadata(self, request: Any, _context: CallContext) -> Any:
         """Describe the model's tensors.
 
         Raises:
-            AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
+            AccordError: MODEL_NOT_FOUND, VERSION_NOT_FOUND or MODEL_NOT_READY.
         """
-        self._check_model(request.name, request.version)
-        spec = self._spec
-        return oip.model_metadata(spec.name, [spec.version], spec.platform, spec.inputs, spec.outputs)
+        spec = self._served(request.name, request.version).session.spec
+        return oip.model_metadata(spec.name, self._model.versions, spec.platform, spec.inputs, spec.outputs)
 
     async def model_config(self, request: Any, _context: CallContext) -> Any:
         """Return the model's config with all that its file left out filled in.
 
         Raises:
-            AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
+            AccordError: MODEL_NOT_FOUND, VERSION_NOT_FOUND or MODEL_NOT_READY.
         """
-        self._check_model(request.name, request.version)
-        return messages.ModelConfigResponse(config=self._session.config)
+        return messages.ModelConfigResponse(config=self._served(request.name, request.version).session.config)
+
+    async def model_statistics(self, request: Any, _context: CallContext) -> Any:
+        """Tell what the model did since the worker started; without a name, of all that there is.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND, VERSION_NOT_FOUND or MODEL_NOT_READY.
+        """
+        if request.name:
+            self._served(request.name, request.version)
+        return oip.statistics_response(
+            (self._model.name, number, statistics)
+            for number, statistics in self._model.statistics.items()
+            if request.version in ("", number)
+        )
+
+    async def trace_setting(self, request: Any, _context: CallContext) -> Any:
+        """Tell the trace settings.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND, or UNSUPPORTED for an update.
+        """
+        if request.model_name:
+            self._check_name(request.model_name)
+        return oip.trace_settings(request)
 
     async def model_infer(self, request: Any, context: CallContext) -> Any:
         """Compute the wanted outputs.
@@ -106,42 +140,68 @@ class Service:
             AccordError: Any reason that is the request's, the queue's or the model's.
         """
         try:
-            return await self._infer(request, context)
+            served = self._served(request.model_name, request.model_version)
+            try:
+                return await self._infer(served, request, context)
+            except AccordError:
+                served.statistics.failed(self._clock() - context.arrived)
+                raise
         except AccordError as error:
-            error.metadata.setdefault("model", self._spec.name)
+            error.metadata.setdefault("model", self._model.name)
             if error.__cause__ is not None:
                 facts = {**error.metadata, "request_id": request.id[:128], "reason": error.reason.name}
                 _log.warning("the model failed a request", exc_info=error.__cause__, extra=facts)
             raise
 
-    async def _infer(self, request: Any, context: CallContext) -> Any:
-        spec = self._spec
-        self._check_model(request.model_name, request.model_version)
+    def model_stream_infer(
+        self, received: AsyncIterator[Received], context: CallContext
+    ) -> AsyncGenerator[Any, None]:
+        """Answer the requests of a stream."""
+        return oip.stream_infer(received, context, self.model_infer)
+
+    async def _infer(self, served: Served, request: Any, context: CallContext) -> Any:
+        spec = served.session.spec
         if self._draining:
             raise AccordError(Reason.SHUTTING_DOWN, "the worker is shutting down; retry")
-        deadline = self._deadline(request, context)
+        parameters = oip.read_parameters(request.parameters)
+        oip.refuse_sequences(parameters)
+        deadline = self._deadline(parameters, context)
         tensors = oip.read_inputs(request)
-        oip.check_inputs(tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows)
-        wanted = self._wanted(request)
-        ran = await self._runner.run(partial(self._compute, tensors, wanted), deadline=deadline)
+        rows = oip.check_inputs(
+            tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows
+        )
+        wanted, classes = oip.read_requested(request.outputs)
+        oip.check_wanted(wanted, [output.name for output in spec.outputs], model=spec.name)
+        job = Job(
+            inputs=tensors,
+            rows=rows,
+            wanted=wanted,
+            deadline=deadline,
+            priority=oip.priority(parameters),
+            timeout_s=oip.timeout_s(parameters),
+        )
+        ran = await served.batcher.run(job)
+        run = ran.execution
+        outputs = oip.classify_all(ran.outputs, classes, spec.outputs, batches=spec.batches)
         response = messages.ModelInferResponse(
             model_name=spec.name, model_version=spec.version, id=request.id
         )
-        times = {"accord_queue_us": round(ran.queue_s * 1e6), "accord_compute_us": round(ran.compute_s * 1e6)}
+        times = {"accord_queue_us": round(ran.queue_s * 1e6), "accord_compute_us": round(run.infer_s * 1e6)}
         oip.write_parameters(response.parameters, times)
-        oip.write_outputs(response, ran.value)
+        oip.write_outputs(response, outputs, typed=oip.typed_contents(parameters))
+        served.statistics.succeeded(
+            rows,
+            total_s=self._clock() - context.arrived,
+            queue_s=ran.queue_s,
+            input_s=run.input_s,
+            infer_s=run.infer_s,
+            output_s=run.output_s,
+        )
         return response
 
-    def _compute(
-        self, tensors: Mapping[str, Tensor], wanted: Sequence[str], abort: Abort
-    ) -> dict[str, Tensor]:
-        arrays = {name: tensor.array() for name, tensor in tensors.items()}
-        outputs = self._session.run(arrays, wanted, abort=abort)
-        return {name: Tensor.from_array(array) for name, array in outputs.items()}
-
-    def _deadline(self, request: Any, context: CallContext) -> float | None:
+    def _deadline(self, parameters: Mapping[str, Parameter], context: CallContext) -> float | None:
         """Return the earlier of the call's deadline and the one that its ``timeout`` parameter sets."""
-        budget_s = oip.timeout_s(oip.read_parameters(request.parameters))
+        budget_s = oip.timeout_s(parameters)
         ends = [context.deadline] if context.deadline is not None else []
         if budget_s is not None:
             ends.append(context.arrived + budget_s)
@@ -150,30 +210,14 @@ class Service:
             raise AccordError(Reason.DEADLINE_AT_ADMISSION, "the deadline had passed on arrival")
         return deadline
 
-    def _wanted(self, request: Any) -> list[str]:
-        for i, output in enumerate(request.outputs):
-            refused = [key for key in _REFUSED_OUTPUT_PARAMETERS if key in output.parameters]
-            if refused:
-                raise AccordError(
-                    Reason.UNSUPPORTED,
-                    f"{refused[0]} is not offered; ask for the output as a tensor",
-                    field=f"outputs[{i}].parameters[{refused[0]!r}]",
-                )
-        wanted = [output.name for output in request.outputs]
-        oip.check_wanted(wanted, [spec.name for spec in self._spec.outputs], model=self._spec.name)
-        return wanted
+    def _served(self, name: str, version_wanted: str) -> Served:
+        self._check_name(name)
+        return self._model.get(version_wanted)
 
-    def _check_model(self, name: str, version_wanted: str) -> None:
-        if name != self._spec.name:
+    def _check_name(self, name: str) -> None:
+        if name != self._model.name:
             raise AccordError(
                 Reason.MODEL_NOT_FOUND,
-                f"no model {name[:128]!r} here; this worker serves {self._spec.name!r}",
+                f"no model {name[:128]!r} here; this worker serves {self._model.name!r}",
                 metadata={"model": name[:128]},
-            )
-        if version_wanted not in ("", self._spec.version):
-            raise AccordError(
-                Reason.VERSION_NOT_FOUND,
-                f"no version {version_wanted[:32]!r} of {name!r} here; "
-                f"this worker serves version {self._spec.version}",
-                metadata={"model": name},
             )

@@ -13,13 +13,15 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
+from protos.address import AddressError
 from protos.health import Health
-from protos.oip import METHODS, SERVICE, messages
-from protos.rpc import SERVER_OPTIONS, Method, handlers
-from workers.address import AddressError
+from protos.oip import SERVICE, messages, unoffered
+from protos.rpc import SERVER_OPTIONS, handlers
+from protos.service import Method, Stream
 
 if TYPE_CHECKING:
-    from workers.address import Address
+    from protos.address import Address
+    from workers.control import Control
     from workers.service import Service
 
 __all__ = ["Server"]
@@ -30,6 +32,7 @@ class Server:
 
     Args:
         service: What it serves.
+        control: What changes it.
         model: The model's name, for the health service.
         address: Where to listen.
 
@@ -37,12 +40,12 @@ class Server:
         AddressError: If the address cannot be bound.
     """
 
-    def __init__(self, service: Service, model: str, address: Address) -> None:
+    def __init__(self, service: Service, control: Control, model: str, address: Address) -> None:
         self._service = service
         self._model = model
         self._health = Health([model])
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._server.add_generic_rpc_handlers((_handlers(service),))
+        self._server.add_generic_rpc_handlers((_handlers(service, control),))
         self._server.add_generic_rpc_handlers((self._health.handlers(),))
         if address.is_local:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -50,9 +53,12 @@ class Server:
         self.address = self._bind(address)
 
     async def start(self) -> None:
-        """Serve, and say so by the health service."""
+        """Serve; what is ready is for :meth:`show_health` to say."""
         await self._server.start()
-        self._health.show({"": True, self._model: True})
+
+    def show_health(self, *, ready: bool) -> None:
+        """Say by the health service whether the model takes requests."""
+        self._health.show({"": ready, self._model: ready})
 
     async def stop(self, drain_s: float) -> None:
         """Take no more calls, finish those under way, and end after ``drain_s`` at the latest."""
@@ -72,14 +78,26 @@ class Server:
         return bound
 
 
-def _handlers(service: Service) -> Any:
-    methods = {
+def _handlers(service: Service, control: Control) -> Any:
+    methods: dict[str, Method | Stream] = {
         "ServerLive": Method(messages.ServerLiveRequest, service.server_live),
         "ServerReady": Method(messages.ServerReadyRequest, service.server_ready),
         "ServerMetadata": Method(messages.ServerMetadataRequest, service.server_metadata),
         "ModelReady": Method(messages.ModelReadyRequest, service.model_ready),
         "ModelMetadata": Method(messages.ModelMetadataRequest, service.model_metadata),
         "ModelConfig": Method(messages.ModelConfigRequest, service.model_config),
+        "ModelStatistics": Method(messages.ModelStatisticsRequest, service.model_statistics),
         "ModelInfer": Method(messages.ModelInferRequest, service.model_infer),
+        "ModelStreamInfer": Stream(messages.ModelInferRequest, service.model_stream_infer),
+        "TraceSetting": Method(messages.TraceSettingRequest, service.trace_setting),
+        "LogSettings": Method(messages.LogSettingsRequest, control.log_settings),
     }
-    return handlers(SERVICE, methods, unsupported=METHODS - methods.keys())
+    if control.enabled:
+        methods |= {
+            "RepositoryIndex": Method(messages.RepositoryIndexRequest, control.repository_index),
+            "RepositoryModelLoad": Method(messages.RepositoryModelLoadRequest, control.repository_model_load),
+            "RepositoryModelUnload": Method(
+                messages.RepositoryModelUnloadRequest, control.repository_model_unload
+            ),
+        }
+    return handlers(SERVICE, methods, unsupported=unoffered(methods.keys()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import stat
@@ -29,11 +30,10 @@ from protos.oip import messages
 from protos.tensor import DTYPES, Tensor
 from tests import models
 from tests.serving import failed
-from workers.address import Address
-from workers.model.repository import find
-from workers.model.session import load
-from workers.runner import Runner
-from workers.service import Service
+from protos.address import Address
+from workers.control import Control
+from workers.hosting import host
+from workers.service import EXTENSIONS, Service
 from workers.servicer import Server
 
 if TYPE_CHECKING:
@@ -67,13 +67,16 @@ def arguments(folder: Path, model: str, *more: str) -> list[str]:
 
 
 @contextmanager
-def working(folder: Path, model: str, data: bytes, address: str) -> Iterator[Worker]:
+def working(folder: Path, model: str, data: bytes, address: str, *more: str) -> Iterator[Worker]:
     """Start a worker and wait for its address; whatever happens, it does not outlive the block."""
     models.write_model(folder, model, data)
     log = folder / f"{model}.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            arguments(folder, model, "--address", address), stdout=subprocess.PIPE, stderr=stream, text=True
+            arguments(folder, model, "--address", address, *more),
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
         )
     with process:
         try:
@@ -187,7 +190,7 @@ def test_metadata_and_config_agree(client: sync_client.InferenceServerClient) ->
     assert client.is_model_ready("every", "1")
     about = client.get_server_metadata()
     assert about.name == "accord-worker"
-    assert list(about.extensions) == ["binary_tensor_data", "model_configuration"]
+    assert list(about.extensions) == list(EXTENSIONS)
     metadata = client.get_model_metadata("every")
     config = client.get_model_config("every").config
     assert (metadata.platform, list(metadata.versions)) == ("onnxruntime_onnx", ["1"])
@@ -260,7 +263,7 @@ def test_malformed_bytes_are_the_callers_fault_and_cost_no_connection(channel: g
 
 
 @pytest.mark.parametrize(
-    "method", ["ModelStatistics", "RepositoryModelLoad", "SystemSharedMemoryRegister", "TraceSetting"]
+    "method", ["RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "CudaSharedMemoryRegister"]
 )
 def test_what_is_not_offered_says_so(channel: grpc.Channel, method: str) -> None:
     """The protocol's other methods are UNIMPLEMENTED with a reason, not an unknown method."""
@@ -268,11 +271,48 @@ def test_what_is_not_offered_says_so(channel: grpc.Channel, method: str) -> None
     assert (refusal.code, refusal.info.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
 
 
-def test_a_stream_is_refused_like_any_other_method(channel: grpc.Channel) -> None:
-    """A client that opens a stream learns at once that there is none."""
-    stream = channel.stream_stream(f"/{oip.SERVICE}/ModelStreamInfer")
-    refusal = failed(lambda: list(stream(iter([request(X).SerializeToString()]), timeout=5)))
-    assert (refusal.code, refusal.info.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
+def test_shared_memory_is_refused_with_the_reason(client: sync_client.InferenceServerClient) -> None:
+    """Every call of both extensions says why, so that nobody searches for a setting."""
+    calls = (
+        client.get_system_shared_memory_status,
+        client.get_cuda_shared_memory_status,
+        partial(client.register_system_shared_memory, "r", "/k", 8),
+        client.unregister_system_shared_memory,
+        client.unregister_cuda_shared_memory,
+    )
+    for call in calls:
+        with pytest.raises(sync_client.InferenceServerException, match=r"UNIMPLEMENTED.*not mapped"):
+            call()
+
+
+def test_a_stream_answers_each_request_in_order_and_outlives_a_bad_one(
+    client: sync_client.InferenceServerClient,
+) -> None:
+    """Tritonclient's own stream: answers and errors come to its callback, told apart by id."""
+    arrived: queue.Queue[Any] = queue.Queue()
+    client.start_stream(callback=lambda result, error: arrived.put((result, error)))
+    wanted = [sync_client.InferRequestedOutput("y_INT8")]
+    for name, model in (("a", "every"), ("b", "other"), ("c", "every")):
+        client.async_stream_infer(model, tensors(sync_client, DATATYPES), request_id=name, outputs=wanted)
+    (a, none), (nothing, error), (c, _) = (arrived.get(timeout=10) for _ in range(3))
+    client.stop_stream()
+    assert (none, nothing) == (None, None)
+    assert [result.get_response().id for result in (a, c)] == ["a", "c"]
+    assert a.as_numpy("y_INT8").tolist() == sample("INT8").tolist()
+    assert "no model 'other'" in str(error)
+
+
+def test_statistics_and_settings_are_told(client: sync_client.InferenceServerClient) -> None:
+    """What perf_analyzer reads before and after a run; settings can be read by everyone."""
+    before = client.get_inference_statistics("every").model_stats[0]
+    client.infer("every", tensors(sync_client, DATATYPES))
+    after = client.get_inference_statistics("every", "1").model_stats[0]
+    assert after.inference_count - before.inference_count == 2
+    assert after.execution_count - before.execution_count == 1
+    assert client.get_log_settings().settings["log_info"].bool_param
+    assert client.get_trace_settings().settings["trace_level"].value == ["OFF"]
+    with pytest.raises(sync_client.InferenceServerException, match="PERMISSION_DENIED"):
+        client.update_log_settings({"log_info": False})
 
 
 def test_unknown_models_are_not_found_by_every_question(client: sync_client.InferenceServerClient) -> None:
@@ -299,9 +339,10 @@ def test_health_and_reflection_are_served_on_local_addresses(channel: grpc.Chann
 
 async def test_reflection_is_not_served_where_others_can_ask(tmp_path: Path) -> None:
     """On an address that other hosts reach, nobody is told what the server offers."""
-    files = find(models.write_model(tmp_path, "picky", models.picky()), "picky")
-    service = Service(load(files, threads="1"), Runner(max_queued=1))
-    server = Server(service, "picky", Address.parse("0.0.0.0:0"))
+    model = host(models.write_model(tmp_path, "picky", models.picky()), "picky", threads="1")
+    await model.refresh()
+    control = Control(model, enabled=False, log_format="text")
+    server = Server(Service(model), control, "picky", Address.parse("0.0.0.0:0"))
     await server.start()
     port = server.address.text.rpartition(":")[2]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -1,20 +1,23 @@
 """Reading ``config.pbtxt``, strictly.
 
-An unknown field is an error with its line. What would change the meaning of an answer and is not offered is
-refused; what only tunes Triton has no effect and is listed in :attr:`Config.ignored`.
-Source: Triton ``model_config.proto``.
+An unknown field is an error with its line. What :mod:`workers.model.fields` refuses is an error, and what has
+no effect is listed in :attr:`Config.ignored`. Source: Triton ``model_config.proto``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
 
 from protos.oip import model_config
 from workers.model.errors import ModelError
+from workers.model.fields import FIELDS, Effect, entry_of, said, without_effect
+from workers.model.instances import PlacementError, groups
+from workers.model.options import OptionError
+from workers.model.tuning import Tuning, read_tuning, unknown_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,27 +34,6 @@ _POSITION = re.compile(r"^\d+:\d+ : ")
 _SAYS_BATCH = re.compile(r"\bmax_batch_size\s*:")
 _STRING_OR_COMMENT = re.compile(r"""\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*""")
 
-#: Fields that would change what an answer means, and what to do instead.
-_REFUSED = {
-    "sequence_batching": "a worker keeps no state between calls; serve the model with Triton",
-    "ensemble_scheduling": "a worker hosts one model; describe the ensemble in the gateway's config",
-    "batch_input": "a worker adds no tensors of its own; serve the model with Triton",
-    "batch_output": "a worker scatters no outputs; serve the model with Triton",
-    "model_operations": "custom operator libraries are not loaded; export with standard operators",
-    "model_repository_agents": "agents are not run; put the prepared files into the repository",
-    "cc_model_filenames": "give one file by default_model_filename",
-}
-_IGNORED = (
-    "runtime",
-    "optimization",
-    "dynamic_batching",
-    "instance_group",
-    "metric_tags",
-    "parameters",
-    "response_cache",
-    "model_metrics",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -60,11 +42,13 @@ class Config:
     Args:
         message: The ``ModelConfig`` message; its name is always set.
         batch_limit: Its ``max_batch_size``, or None where it says nothing.
-        ignored: Its fields that have no effect here.
+        tuning: How the model is to run.
+        ignored: Dotted paths of its fields that have no effect here.
     """
 
     message: Any
     batch_limit: int | None
+    tuning: Tuning = field(default_factory=Tuning)
     ignored: tuple[str, ...] = ()
 
 
@@ -103,9 +87,17 @@ def read_config(path: Path, name: str) -> Config:
         where = f"line {line}: " if line else ""
         raise ModelError(path, f"{where}{_POSITION.sub('', str(error))}") from None
     _check(path, message, name)
+    fields = said(message)
+    _check_offered(path, fields)
+    tuning = _read_tuning(path, message)
     message.name = name
     says_batch = _SAYS_BATCH.search(_STRING_OR_COMMENT.sub("", text))
-    return Config(message, message.max_batch_size if says_batch else None, _ignored(message))
+    return Config(
+        message,
+        message.max_batch_size if says_batch else None,
+        tuning,
+        (*without_effect(fields), *unknown_parameters(message)),
+    )
 
 
 def _check(path: Path, message: Any, name: str) -> None:
@@ -122,11 +114,6 @@ def _check(path: Path, message: Any, name: str) -> None:
         )
     if message.max_batch_size < 0:
         raise ModelError(path, f"max_batch_size is {message.max_batch_size}; it may not be negative")
-    for field, remedy in _REFUSED.items():
-        if _present(message, field):
-            raise ModelError(path, f"{field} is not offered: {remedy}")
-    if message.model_transaction_policy.decoupled:
-        raise ModelError(path, "decoupled answers are not offered; serve the model with Triton")
     _check_tensors(path, "input", message.input)
     _check_tensors(path, "output", message.output)
 
@@ -140,16 +127,17 @@ def _check_tensors(path: Path, kind: str, tensors: Sequence[Any]) -> None:
             raise ModelError(path, f"{kind} {tensor.name!r} is listed twice; list it once")
         if tensor.data_type not in model_config.DataType.values():
             raise ModelError(path, f"{kind} {tensor.name!r} has unknown data_type {tensor.data_type}")
-        if tensor.is_shape_tensor or getattr(tensor, "allow_ragged_batch", False):
-            raise ModelError(path, f"{kind} {tensor.name!r} may be neither a shape tensor nor ragged here")
 
 
-def _present(message: Any, field: str) -> bool:
-    return any(descriptor.name == field for descriptor, _ in message.ListFields())
+def _check_offered(path: Path, fields: Sequence[str]) -> None:
+    for entry in filter(None, map(entry_of, fields)):
+        if FIELDS[entry].effect is Effect.REFUSED:
+            raise ModelError(path, f"{entry} is not offered: {FIELDS[entry].text}")
 
 
-def _ignored(message: Any) -> tuple[str, ...]:
-    fields = [field for field in _IGNORED if _present(message, field)]
-    if any(source.input_data_file for w in message.model_warmup for source in w.inputs.values()):
-        fields.append("model_warmup.inputs.input_data_file")
-    return tuple(fields)
+def _read_tuning(path: Path, message: Any) -> Tuning:
+    try:
+        groups(message)
+        return read_tuning(message)
+    except (OptionError, PlacementError) as error:
+        raise ModelError(path, str(error)) from None

@@ -19,8 +19,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
-from protos.oip import model_config
-from protos.tensor import DTYPES, TensorSpec
+from protos.oip import config_datatype, describe_tensor, model_config
+from protos.tensor import TensorSpec
 from workers.model.config import BACKEND, PLATFORM
 from workers.model.errors import ModelError
 
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Interface", "complete", "completed_config", "declared", "reshaped"]
 
 Shape = tuple[int, ...]
-
-#: Name of a datatype in a config -> its name in the protocol.
-_FROM_CONFIG = {f"TYPE_{name}": name for name in DTYPES if name != "BYTES"} | {"TYPE_STRING": "BYTES"}
-_TO_CONFIG = {name: config for config, name in _FROM_CONFIG.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +103,10 @@ def completed_config(files: ModelFiles, spec: ModelSpec) -> Any:
         written = {entry.name: type(entry).FromString(entry.SerializeToString()) for entry in entries}
         del entries[:]
         for tensor in specs:
-            entry = entries.add(name=tensor.name)
+            entry = entries.add()
             if tensor.name in written:
                 entry.CopyFrom(written[tensor.name])
-            entry.data_type = model_config.DataType.Value(_TO_CONFIG[tensor.datatype])
-            entry.dims[:] = tensor.shape[1:] if spec.batches else tensor.shape
+            describe_tensor(entry, tensor, batches=spec.batches)
     for entry, tensor in zip(config.input, spec.inputs, strict=True):
         entry.optional = tensor.optional
     return config
@@ -155,12 +150,11 @@ def _rows(files: ModelFiles) -> Shape:
 def _declared_tensor(files: ModelFiles, entry: Any) -> TensorSpec:
     _inner_shape(files, entry)
     return TensorSpec(
-        entry.name, _datatype(entry), (*_rows(files), *entry.dims), optional=getattr(entry, "optional", False)
+        entry.name,
+        config_datatype(entry),
+        (*_rows(files), *entry.dims),
+        optional=getattr(entry, "optional", False),
     )
-
-
-def _datatype(entry: Any) -> str:
-    return _FROM_CONFIG[model_config.DataType.Name(entry.data_type)]
 
 
 def _inner_shape(files: ModelFiles, entry: Any) -> Shape:
@@ -228,10 +222,11 @@ def _merge(
                 files.config_path, f"{says} does not say the shape of {kind} {found.name!r}; list its dims"
             )
         return found
-    if entry.data_type and _datatype(entry) != found.datatype:
+    if entry.data_type and config_datatype(entry) != found.datatype:
         raise ModelError(
             files.config_path,
-            f"{kind} {found.name!r} is {_datatype(entry)} here, but {found.datatype} in {files.path.name}",
+            f"{kind} {found.name!r} is {config_datatype(entry)} here, "
+            f"but {found.datatype} in {files.path.name}",
         )
     optional = kind == "input" and entry.optional
     if optional and not found.optional:

@@ -61,6 +61,6 @@ def unbox(value: Any) -> Array:
     if value.element_type() != _ONNX_BFLOAT16:
         plain: Array = value.numpy()
         return plain
-    # OrtValue.numpy() knows no bfloat16; outputs that are not bound elsewhere lie in host memory
+    # OrtValue.numpy() knows no bfloat16, so such an output is always bound to host memory
     data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return np.frombuffer(data, ml_dtypes.bfloat16).reshape(value.shape())

@@ -1,13 +1,16 @@
-"""Which of the ONNX runtime's execution providers a model runs on."""
+"""Which of the ONNX runtime's execution providers a model runs on, and with which options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["PREFERRED", "PROVIDERS", "choose", "options"]
+    from workers.model.instances import Placement
+    from workers.model.tuning import Tuning
+
+__all__ = ["AUTO", "PREFERRED", "PROVIDERS", "choose", "options", "order"]
 
 #: Our short name -> the runtime's name.
 PROVIDERS = {
@@ -16,11 +19,25 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 
-#: The order tried when nobody says otherwise.
+#: Every provider, the fastest first.
 PREFERRED = ("tensorrt", "cuda", "cpu")
 
-#: A CUDA arena that doubles at each step takes memory from the other workers of the device.
-_OPTIONS: dict[str, dict[str, Any]] = {"cuda": {"arena_extend_strategy": "kSameAsRequested"}}
+#: No wish: as Triton does, TensorRT where the model's config names it, then CUDA, then the CPU.
+AUTO: tuple[str, ...] = ()
+
+
+def order(wanted: Sequence[str], *, tensorrt: bool) -> tuple[str, ...]:
+    """Return the providers to try, in order.
+
+    Args:
+        wanted: Short names in order of preference, which win over the config; :data:`AUTO` for no wish.
+        tensorrt: Whether the model's config names TensorRT.
+
+    Example:
+        >>> order(AUTO, tensorrt=False), order(("cpu",), tensorrt=True)
+        (('cuda', 'cpu'), ('cpu',))
+    """
+    return tuple(wanted) or (PREFERRED if tensorrt else PREFERRED[1:])
 
 
 def choose(wanted: Sequence[str], available: Collection[str]) -> tuple[str, ...]:
@@ -37,6 +54,20 @@ def choose(wanted: Sequence[str], available: Collection[str]) -> tuple[str, ...]
     return tuple(name for name in wanted if PROVIDERS[name] in available)
 
 
-def options(chosen: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the runtime's provider list for the chosen short names."""
-    return [(PROVIDERS[name], _OPTIONS.get(name, {})) for name in chosen]
+def options(
+    chosen: Sequence[str], tuning: Tuning, placement: Placement
+) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the runtime's provider list for the chosen short names.
+
+    Args:
+        chosen: Short names.
+        tuning: What the model's config says.
+        placement: The device.
+    """
+    device = {"device_id": str(placement.index)}
+    found = {
+        "tensorrt": {**(tuning.tensorrt or {}), **device},
+        "cuda": {**tuning.cuda, **device},
+        "cpu": {},
+    }
+    return [(PROVIDERS[name], found[name]) for name in chosen]

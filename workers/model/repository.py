@@ -3,8 +3,8 @@
 Layout (Triton's): ``<repository>/<model>/config.pbtxt`` (optional), label files beside it, and
 ``<repository>/<model>/<version>/model.onnx``. Rules:
 
-- Versions are directories named by a positive number without leading zeros; the highest one that
-  ``version_policy`` allows is served unless another one is asked for.
+- Versions are directories named by a positive number without leading zeros. Those that ``version_policy``
+  allows are served, by default the highest one; a version asked for by its number is served alone.
 - The directory's name is the model's name. Only plain names are accepted, so that none leaves its directory.
 - A label file stays inside the model's directory, also where it is a link.
 
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
     from workers.model.config import Config
 
-__all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "models"]
+__all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "find_all", "models"]
 
 CONFIG_FILE = "config.pbtxt"
 DEFAULT_MODEL_FILE = "model.onnx"
+
+#: Names, inodes, sizes and times of a version's files.
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 _NAME = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,128}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -61,6 +64,14 @@ class ModelFiles:
         """Where the config is, or would be."""
         return self.directory / CONFIG_FILE
 
+    def fingerprint(self) -> Fingerprint:
+        """Return what changes when any file of this version, its config or its labels change.
+
+        It looks at names, sizes and times, as Triton's polling does, and reads nothing.
+        """
+        around = (entry for entry in self.directory.iterdir() if entry.is_file())
+        return tuple(sorted(_trace(path) for path in (*around, *self.path.parent.rglob("*"))))
+
 
 def models(repository: Path) -> tuple[str, ...]:
     """Return the names of the models in a repository, sorted.
@@ -82,6 +93,26 @@ def find(repository: Path, name: str, version: str = "") -> ModelFiles:
     Raises:
         ModelError: Naming the file at fault and the cause.
     """
+    found = list(find_all(repository, name, version).values())[-1]
+    if isinstance(found, ModelError):
+        raise found
+    return found
+
+
+def find_all(repository: Path, name: str, version: str = "") -> dict[str, ModelFiles | ModelError]:
+    """Find all versions of a model that are to be served, lowest first.
+
+    Args:
+        repository: The repository's directory.
+        name: The model's name.
+        version: The one version wanted; empty for all that the config's ``version_policy`` allows.
+
+    Returns:
+        By version its files, or what is wrong with them.
+
+    Raises:
+        ModelError: If something is wrong with the model as a whole.
+    """
     if not _NAME.fullmatch(name):
         raise ModelError(
             repository,
@@ -98,19 +129,27 @@ def find(repository: Path, name: str, version: str = "") -> ModelFiles:
         ) from None
 
 
-def _read(directory: Path, name: str, version: str) -> ModelFiles:
+def _read(directory: Path, name: str, version: str) -> dict[str, ModelFiles | ModelError]:
     config = read_config(directory / CONFIG_FILE, name)
     message = config.message
-    chosen = _choose_version(directory, message.version_policy, version)
+    filename = message.default_model_filename or DEFAULT_MODEL_FILE
+    versions = _choose_versions(directory, message.version_policy, version)
     labels = {o.name: _read_labels(directory, o.label_filename) for o in message.output if o.label_filename}
-    return ModelFiles(
-        name=name,
-        version=chosen,
-        directory=directory,
-        path=_model_file(directory, chosen, message.default_model_filename or DEFAULT_MODEL_FILE),
-        config=config,
-        labels=labels,
-    )
+    found: dict[str, ModelFiles | ModelError] = {}
+    for chosen in versions:
+        try:
+            path = _model_file(directory, chosen, filename)
+            found[chosen] = ModelFiles(
+                name=name, version=chosen, directory=directory, path=path, config=config, labels=labels
+            )
+        except ModelError as error:
+            found[chosen] = error
+    return found
+
+
+def _trace(path: Path) -> tuple[str, int, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _directories(path: Path) -> list[Path]:
@@ -126,7 +165,7 @@ def _listed(names: Iterable[str]) -> str:
     return (", ".join(repr(n) for n in first[:8]) + more) or "none"
 
 
-def _choose_version(directory: Path, policy: Any, wanted: str) -> str:
+def _choose_versions(directory: Path, policy: Any, wanted: str) -> list[str]:
     present = sorted(int(entry.name) for entry in _directories(directory) if _VERSION.fullmatch(entry.name))
     if not present:
         raise ModelError(
@@ -139,12 +178,13 @@ def _choose_version(directory: Path, policy: Any, wanted: str) -> str:
             f"version_policy allows none of the versions present ({_listed(map(str, present))})",
         )
     if not wanted:
-        return str(allowed[-1])
+        latest_only = policy.WhichOneof("policy_choice") is None
+        return [str(version) for version in (allowed[-1:] if latest_only else allowed)]
     if wanted not in map(str, allowed):
         raise ModelError(
             directory, f"has no version {wanted[:32]!r} to serve; it has {_listed(map(str, allowed))}"
         )
-    return wanted
+    return [wanted]
 
 
 def _allowed(present: list[int], policy: Any) -> list[int]:

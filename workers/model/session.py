@@ -2,15 +2,10 @@
 
 Rules:
 
-- The runtime is imported when the first model is loaded, so that a gateway without local models needs none.
 - Arrays in and out are as :mod:`protos.tensor` decodes them: BYTES are objects of ``bytes``. ONNX strings are
   Unicode, so an element that is not UTF-8 is the caller's fault (INPUT_REJECTED).
-- Foreign errors are translated here and nowhere else; their text goes to the log, never to a client.
+- A run's foreign errors are translated here and nowhere else; their text goes to the log, never to a client.
 - A run ends early only between two operators, when its :class:`Abort` is set.
-
-Measured on CPU: without the runtime's arena a run takes the same time, and its memory goes back to the
-system; with varying row counts the arena never gives it back (microsoft/onnxruntime#11627). Spinning threads
-take the CPU from the neighbours, so spinning is off.
 """
 
 from __future__ import annotations
@@ -23,21 +18,24 @@ import numpy as np
 
 from protos.errors import AccordError, Reason
 from protos.tensor import DTYPES, TensorSpec
-from workers.model import interface, marshal, providers
+from workers.model import binding, integrity, interface, marshal
 from workers.model.errors import ModelError
-from workers.model.threads import available_cpus, intra_op_threads
+from workers.model.instances import CPU
+from workers.model.providers import AUTO
+from workers.model.runtime import onnxruntime, open_session
+from workers.model.tuning import SHRINKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from protos.model import ModelSpec
+    from workers.model.binding import Array
+    from workers.model.instances import Placement
     from workers.model.repository import ModelFiles
 
 __all__ = ["Abort", "Aborted", "Session", "load"]
 
 _log = logging.getLogger(__name__)
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _FROM_ONNX = {
     "bool": "BOOL",
@@ -49,10 +47,11 @@ _FROM_ONNX = {
 } | {name.lower(): name for name in DTYPES if "INT" in name}
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 
-#: How the runtime, CUDA, cuBLAS and C++ say that memory ran out.
-_OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE)
-#: "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from x failed:", which says nothing to an operator.
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?:\w+ : )?(?:Load model from .*? failed:)?")
+#: How the runtime, its arenas under a limit, CUDA, cuBLAS and C++ say that memory ran out.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|failed to allocate memory|is smaller than requested bytes|ALLOC_FAILED|bad_alloc",
+    re.IGNORECASE,
+)
 
 
 class Aborted(Exception):  # noqa: N818 - an outcome that was asked for, not an error
@@ -63,7 +62,7 @@ class Abort:
     """A switch, for any thread, that ends one run between two operators; it cannot be reset."""
 
     def __init__(self) -> None:
-        self.run_options = _runtime().RunOptions()
+        self.run_options = onnxruntime().RunOptions()
         self.run_options.log_severity_level = 4
 
     def set(self) -> None:
@@ -83,10 +82,14 @@ class Session:
         files: The model on disk.
         view: Its interface.
         runtime: The runtime's session.
+        placement: The device it runs on.
     """
 
-    def __init__(self, files: ModelFiles, view: interface.Interface, runtime: Any) -> None:
+    def __init__(
+        self, files: ModelFiles, view: interface.Interface, runtime: Any, placement: Placement = CPU
+    ) -> None:
         self.files = files
+        self.placement = placement
         self.spec: ModelSpec = view.spec
         self.config = interface.completed_config(files, view.spec)
         self._inner = view.inner
@@ -94,12 +97,14 @@ class Session:
         self._inputs = {spec.name: spec for spec in self.spec.inputs}
         self._outputs = {spec.name: spec for spec in self.spec.outputs}
         datatypes = {spec.datatype for spec in (*self.spec.inputs, *self.spec.outputs)}
-        self._boxed = "BF16" in datatypes
-        if self._boxed and "BYTES" in datatypes:
+        if {"BF16", "BYTES"} <= datatypes:
             raise ModelError(
                 files.path,
                 "has both BF16 and string tensors, which the ONNX runtime's Python interface cannot mix",
             )
+        self._compute = binding.computing(runtime, datatypes, placement)
+        arenas = ("cpu:0", placement.text)
+        self._shrink = ";".join(device for device in files.config.tuning.shrink if device in arenas)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -124,20 +129,18 @@ class Session:
         names = list(outputs) or list(self._outputs)
         feed = {name: self._enter(name, array) for name, array in inputs.items()}
         try:
-            values = self._compute(names, feed, switch)
+            values = self._compute(names, feed, self._run_options(switch))
             return {name: self._leave(name, value) for name, value in zip(names, values, strict=True)}
         except Exception as error:
             if switch.is_set:
                 raise Aborted from None
             raise _translated(error, self.spec.name) from error
 
-    def _compute(self, names: list[str], feed: Mapping[str, Array], abort: Abort) -> list[Array]:
-        if not self._boxed:
-            values: list[Array] = self._runtime.run(names, feed, abort.run_options)
-            return values
-        boxes = {name: marshal.box(array) for name, array in feed.items()}
-        answers = self._runtime.run_with_ort_values(names, boxes, abort.run_options)
-        return [marshal.unbox(value) for value in answers]
+    def _run_options(self, abort: Abort) -> Any:
+        options = abort.run_options
+        if self._shrink:
+            options.add_run_config_entry(SHRINKAGE, self._shrink)
+        return options
 
     def _enter(self, name: str, array: Array) -> Array:
         spec = self._inputs[name]
@@ -156,35 +159,31 @@ class Session:
         return array
 
 
-def load(files: ModelFiles, *, wanted: Sequence[str] = providers.PREFERRED, threads: str = "auto") -> Session:
+def load(
+    files: ModelFiles,
+    *,
+    wanted: Sequence[str] = AUTO,
+    threads: str = "auto",
+    placement: Placement | None = None,
+    require_digests: bool = False,
+) -> Session:
     """Load a model.
 
     Args:
         files: The model on disk.
         wanted: Execution providers by short name, in order of preference; those that this build of the
-            runtime lacks are passed over, and the log says what is really used.
+            runtime lacks are passed over, and the log says what is really used. Without any, TensorRT where
+            the model's config names it, CUDA, and the CPU.
         threads: ``auto``, ``auto/K`` or a number; see :func:`workers.model.threads.intra_op_threads`.
+        placement: The device to run on, and on no other; None for the first that the config asks for.
+        require_digests: Refuse a version without ``SHA256SUMS``; see :mod:`workers.model.digests`.
 
     Raises:
         ModelError: Naming the file at fault and the cause.
         ThreadsError: If ``threads`` cannot be read.
     """
-    count = intra_op_threads(threads, available_cpus())
-    try:
-        runtime = _runtime()
-    except ImportError:
-        raise ModelError(
-            files.path,
-            "needs the ONNX runtime, which is not installed; "
-            "run pip install 'accord-gateway[cpu]' or pip install 'accord-gateway[gpu]'",
-        ) from None
-    chosen = providers.choose(wanted, runtime.get_available_providers())
-    if not chosen:
-        raise ModelError(files.path, f"{_none_usable(wanted)}; this ONNX runtime was built without them")
-    session = _open(runtime, files, chosen, _session_options(runtime, count))
-    used = session.get_providers()
-    if not any(providers.PROVIDERS[name] in used for name in chosen):
-        raise ModelError(files.path, f"{_none_usable(wanted)}; the ONNX runtime's log says why")
+    integrity.check(files, require_digests=require_digests)
+    session, device = open_session(files, wanted=wanted, threads=threads, placement=placement)
     found = interface.complete(
         files,
         [
@@ -193,57 +192,11 @@ def load(files: ModelFiles, *, wanted: Sequence[str] = providers.PREFERRED, thre
         ],
         [_spec(files, "output", node) for node in session.get_outputs()],
     )
-    loaded = Session(files, found, session)
-    facts = {"model": files.name, "version": files.version, "providers": used, "threads": count}
-    _log.info("model loaded", extra={**facts, "wanted": list(wanted)})
+    loaded = Session(files, found, session, device)
     if files.config.ignored:
         fields = {"model": files.name, "fields": list(files.config.ignored)}
         _log.warning("config fields without effect", extra=fields)
     return loaded
-
-
-def _runtime() -> Any:
-    import onnxruntime  # noqa: PLC0415 - heavy, and optional
-
-    return onnxruntime
-
-
-def _none_usable(wanted: Sequence[str]) -> str:
-    return f"cannot run on any of the execution providers {', '.join(map(repr, wanted))}"
-
-
-def _session_options(runtime: Any, threads: int) -> Any:
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return options
-
-
-def _open(runtime: Any, files: ModelFiles, chosen: Sequence[str], options: Any) -> Any:
-    """Open the session on the first provider that starts; the runtime's own fallback would be silent."""
-    try:
-        return runtime.InferenceSession(
-            str(files.path), options, providers=providers.options(chosen), enable_fallback=0
-        )
-    except (RuntimeError, ValueError) as error:
-        if len(chosen) == 1:
-            raise _unloadable(files, error) from error
-        _log.warning("execution provider failed to start", exc_info=error, extra={"provider": chosen[0]})
-        return _open(runtime, files, chosen[1:], options)
-    except Exception as error:
-        raise _unloadable(files, error) from error
-
-
-def _unloadable(files: ModelFiles, error: Exception) -> ModelError:
-    if type(error).__name__ == "InvalidProtobuf":
-        return ModelError(files.path, "is damaged, or not an ONNX file; export or copy it again")
-    lines = _PREFIX.sub("", str(error)).splitlines() or [type(error).__name__]
-    return ModelError(files.path, f"cannot be loaded by the ONNX runtime ({lines[0][:500]})")
 
 
 def _spec(files: ModelFiles, kind: str, node: Any, *, optional: bool = False) -> TensorSpec:

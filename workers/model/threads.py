@@ -25,12 +25,14 @@ class ThreadsError(ValueError):
     """A ``threads`` option that cannot be read. The message is for the operator."""
 
 
-def intra_op_threads(option: str, cpus: float) -> int:
+def intra_op_threads(option: str, cpus: float, *, configured: int = 0) -> int:
     """Return the number of threads for one operator.
 
     Args:
         option: ``auto`` for all CPUs, ``auto/K`` for one of K workers that share them, or a number.
         cpus: CPUs that the process may use.
+        configured: What the model's config says; 0 for nothing. A number as ``option`` wins over it, and
+            ``auto`` gives way to it.
 
     Raises:
         ThreadsError: If the option is none of these.
@@ -38,6 +40,8 @@ def intra_op_threads(option: str, cpus: float) -> int:
     Example:
         >>> intra_op_threads("auto/3", 8.0), intra_op_threads("auto", 0.5), intra_op_threads("6", 2.0)
         (2, 1, 6)
+        >>> intra_op_threads("auto/3", 8.0, configured=4), intra_op_threads("6", 2.0, configured=4)
+        (4, 6)
     """
     match = _OPTION.fullmatch(option)
     if match is None:
@@ -46,7 +50,7 @@ def intra_op_threads(option: str, cpus: float) -> int:
         )
     if match[2]:
         return int(match[2])
-    return max(1, int(cpus / int(match[1] or 1)))
+    return configured or max(1, int(cpus / int(match[1] or 1)))
 
 
 def available_cpus(root: Path = Path("/")) -> float:

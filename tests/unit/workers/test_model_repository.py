@@ -81,9 +81,9 @@ def test_zero_rows_and_no_word_about_rows_are_told_apart(tmp_path: Path) -> None
 
 def test_fields_without_effect_are_listed_not_refused(tmp_path: Path) -> None:
     """What only tunes Triton neither stops a model nor passes silently."""
-    text = "dynamic_batching { }\ninstance_group [ { count: 2 } ]"
+    text = "optimization { cuda { graphs: true } }\ninstance_group [ { count: 2 host_policy: 'x' } ]"
     files = find(write_model(tmp_path, "m", ONNX, config=text), "m")
-    assert files.config.ignored == ("dynamic_batching", "instance_group")
+    assert files.config.ignored == ("instance_group.host_policy", "optimization.cuda.graphs")
 
 
 def test_labels_are_one_per_line(tmp_path: Path) -> None:
