@@ -35,6 +35,7 @@ from deploy.ghz.payload import ENSEMBLE, write_payload
 from deploy.ghz.report import summary, table
 from deploy.ghz.result import Run, summarise
 from deploy.ghz.server import Server, ServerFailed, serving
+from deploy.gotool import ToolMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(console, f"--kill strikes in the run {STRUCK!r}, which is not asked for", EXIT_USAGE)
     try:
         return _load(plans, options, console)
-    except tool.GhzMissing as error:
+    except ToolMissing as error:
         return _refuse(console, str(error), EXIT_NO_GHZ)
     except (ServerFailed, tool.GhzFailed, NoVictim, CallError, OSError) as error:
         return _refuse(console, str(error), EXIT_FAILED)
@@ -111,9 +112,9 @@ def _positive(text: str) -> int:
 
 
 def _load(plans: Sequence[tool.Plan], options: argparse.Namespace, console: Console) -> int:
-    if not tool.is_pinned(tool.GHZ):
-        with console.status(f"building ghz {tool.VERSION} with Go: about a minute"):
-            tool.build()
+    if not tool.TOOL.is_pinned(tool.GHZ):
+        with console.status(f"building ghz {tool.TOOL.version} with Go: about a minute"):
+            tool.TOOL.build(tool.GHZ.parent)
     with ExitStack() as stack:
         if options.address:
             address, victim = options.address, None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from deploy.ghz.tool import VERSION
+from deploy.ghz.tool import TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def summary(
         "calls": sum(run.calls for run in runs),
         "calls_ok": sum(run.statuses.get("OK", 0) for run in runs),
         "address": address,
-        "ghz": VERSION,
+        "ghz": TOOL.version,
         "machine": {
             "cpus": len(os.sched_getaffinity(0)),
             "architecture": platform.machine(),

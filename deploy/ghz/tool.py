@@ -1,76 +1,34 @@
-"""ghz itself: pinned by version and content, built with Go when it is not there."""
+"""ghz itself: which one, and how it is run."""
 
 from __future__ import annotations
 
 import json
-import mmap
-import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from deploy.gotool import GoTool
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
-__all__ = ["GHZ", "GhzFailed", "GhzMissing", "Plan", "Running", "build", "is_pinned", "read_plans", "start"]
+__all__ = ["GHZ", "TOOL", "GhzFailed", "Plan", "Running", "read_plans", "start"]
 
-MODULE = "github.com/bojand/ghz"
-VERSION = "v0.121.0"
-#: The module's checksum in Go's database, sum.golang.org; Go records it in what it builds.
-CHECKSUM = "h1:CmXNDxDChmTI8eq6cs6ob3N+OUQIXeLQPCaKsw4oXXg="
+#: Which one; its module's checksum stands in Go's database, sum.golang.org.
+TOOL = GoTool(
+    module="github.com/bojand/ghz",
+    version="v0.121.0",
+    checksum="h1:CmXNDxDChmTI8eq6cs6ob3N+OUQIXeLQPCaKsw4oXXg=",
+    package="cmd/ghz",
+)
 
-GHZ = Path("build/tools/ghz")
+GHZ = Path("build/tools") / TOOL.name
 
 
-class GhzMissing(Exception):  # noqa: N818 - a state of the machine, not a fault of ours
-    """There is no ghz, and it cannot be built; the message says what to do."""
-
-
-class GhzFailed(RuntimeError):  # noqa: N818 - as above
+class GhzFailed(RuntimeError):  # noqa: N818 - what happened, not what kind of class it is
     """ghz ended without a report."""
-
-
-def is_pinned(path: Path) -> bool:
-    """Tell whether a file is a ghz that Go built from exactly the pinned module."""
-    # Go writes what it built from into the binary: "mod<TAB>path<TAB>version<TAB>checksum"
-    mark = f"mod\t{MODULE}\t{VERSION}\t{CHECKSUM}".encode()
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return view.find(mark) >= 0
-    except (FileNotFoundError, ValueError):  # absent, or empty
-        return False
-
-
-def build(path: Path = GHZ, *, which: Callable[[str], str | None] = shutil.which) -> None:
-    """Build ghz with Go; it takes about a minute and downloads the module and what it needs.
-
-    Args:
-        path: Where it has to be; its name must be ``ghz``.
-        which: Finds programs.
-
-    Raises:
-        GhzMissing: If Go is not installed or the build fails.
-    """
-    go = which("go")
-    if go is None:
-        raise GhzMissing(
-            f"{path} is missing and Go is not installed to build it. "
-            f"Install Go 1.23 or newer (https://go.dev/dl), or put ghz {VERSION} there."
-        )
-    done = subprocess.run(  # noqa: S603 - fixed arguments
-        [go, "install", "-trimpath", f"{MODULE}/cmd/ghz@{VERSION}"],
-        env={**os.environ, "GOBIN": str(path.parent.resolve()), "GOFLAGS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise GhzMissing(f"ghz {VERSION} cannot be built:\n{done.stderr.strip()}")
-    if not is_pinned(path):
-        raise GhzMissing(f"Go built something else than ghz {VERSION} ({CHECKSUM}) at {path}")
 
 
 @dataclass(frozen=True, slots=True)

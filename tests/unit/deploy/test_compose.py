@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.config import load
-from workers.address import Address
+from protos.address import Address
 
 FOLDER = Path(__file__).parents[3] / "deploy/compose"
 SERVICES: dict[str, Any] = YAML(typ="safe").load((FOLDER / "compose.yaml").read_text())["services"]
