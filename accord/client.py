@@ -20,7 +20,7 @@ from protos.rpc import CHANNEL_OPTIONS
 from protos.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
 __all__ = ["Answer", "CallError", "Client"]
@@ -56,11 +56,15 @@ class Answer:
         outputs: Arrays by name; BYTES as objects of ``bytes``.
         report: How it came about.
         version: The version that answered.
+        final: Whether nothing follows; False only for interim answers of a stream.
+        quorum_met: Whether enough members are in; always so when final.
     """
 
     outputs: Mapping[str, Array]
     report: pb.Report
     version: str
+    final: bool = True
+    quorum_met: bool = True
 
 
 class Client:
@@ -109,12 +113,42 @@ class Client:
         Raises:
             CallError: If the call fails.
         """
-        request = pb.InferRequest(ensemble=ensemble, **fields)
-        for name, array in inputs.items():
-            tensor = Tensor.from_array(np.asarray(array))
-            request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape, raw=bytes(tensor.raw))
-        response = self._call(self._stub.Infer, request, timeout_s)
+        response = self._call(self._stub.Infer, _request(ensemble, inputs, fields), timeout_s)
         return Answer(read_tensors(response.outputs), response.report, response.version)
+
+    def infer_stream(
+        self, ensemble: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None, **fields: Any
+    ) -> Iterator[Answer]:
+        """Ask an ensemble and yield an answer whenever members arrive; the last one is final.
+
+        Whoever stops early, by closing the iterator, cancels the call.
+
+        Args:
+            ensemble: Its name.
+            inputs: Arrays by name; strings and ``bytes`` become BYTES.
+            timeout_s: Deadline in seconds of the whole.
+            **fields: Further fields of ``accord.v1.InferRequest``.
+
+        Raises:
+            CallError: If the call fails.
+
+        Example:
+            .. code-block:: python
+
+                for answer in client.infer_stream("digits", {"pixels": pixels}):
+                    print(answer.report.members_used, answer.outputs["label"], answer.final)
+        """
+        request = _request(ensemble, inputs, fields)
+        call = self._stub.InferStream(request, timeout=timeout_s or self._timeout_s)
+        try:
+            for response in call:
+                answer = response.answer
+                outputs = read_tensors(answer.outputs)
+                yield Answer(outputs, answer.report, answer.version, response.final, response.quorum_met)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+        finally:
+            call.cancel()
 
     def list(self) -> Sequence[pb.EnsembleSummary]:
         """List what the gateway serves."""
@@ -133,6 +167,14 @@ class Client:
             return method(request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             raise _call_error(error) from None
+
+
+def _request(ensemble: str, inputs: Mapping[str, Array], fields: Mapping[str, Any]) -> pb.InferRequest:
+    request = pb.InferRequest(ensemble=ensemble, **fields)
+    for name, array in inputs.items():
+        tensor = Tensor.from_array(np.asarray(array))
+        request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape, raw=bytes(tensor.raw))
+    return request
 
 
 def read_tensors(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:

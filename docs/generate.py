@@ -1,4 +1,4 @@
-"""Writes ``docs/errors.md`` and ``docs/config.md`` from the source; with ``--check`` only compares.
+"""Writes the reference pages of ``docs`` from the source; with ``--check`` only compares.
 
 Run it as ``make docs``; ``make check`` fails when the pages differ from what the source says.
 """
@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from gateway.config import Config
 from protos.errors import Cause, Reason
+from workers.model import options
+from workers.model.fields import FIELDS, Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 
@@ -89,6 +91,69 @@ ensembles:
 {sections}
 """
 
+CONFIG_PBTXT = """# config.pbtxt
+
+Generated from `workers/model/fields.py` and `workers/model/options.py` by `make docs`.
+
+What a worker makes of each field of Triton's `ModelConfig`. An unknown field is an error with its line, a wrong value an
+error that names the field, and both are found before the model is loaded. A row speaks for all fields below it that
+have no row of their own.
+
+## Offered
+
+| field | effect |
+|---|---|
+{offered}
+
+## Refused
+
+A model whose config sets one of these is not served: leaving it out would change what an answer means, or the config asks
+for something that is not there.
+
+| field | why, and what to do |
+|---|---|
+{refused}
+
+## Without effect
+
+These only tune Triton. The model is served, and the log names the ones that its config sets, at start.
+
+| field | why |
+|---|---|
+{idle}
+
+## parameters
+
+Those that Triton's onnxruntime backend reads. Any other is named in the log and has no effect.
+
+| parameter | value | effect |
+|---|---|---|
+{parameters}
+
+## gpu_execution_accelerator: tensorrt
+
+TensorRT comes first where the config names it (and its libraries are installed), then CUDA, then the CPU. Unlike elsewhere,
+an unknown parameter is an error, as it is in Triton.
+
+| parameter | value | effect |
+|---|---|---|
+{tensorrt}
+
+## gpu_execution_accelerator: cuda
+
+They win over the `parameters` of the same meaning.
+
+| parameter | value | effect |
+|---|---|---|
+{cuda}
+
+## Refused parameters of accelerators
+
+| parameter | why, and what to do |
+|---|---|
+{accelerators}
+"""
+
 
 def reasons() -> Iterator[str]:
     """Yield one table row for each reason."""
@@ -116,6 +181,31 @@ def sections(model: type[BaseModel], title: str, seen: set[str]) -> Iterator[str
     yield ""
     for name, found in inner:
         yield from sections(found, f"`{name}`", seen)
+
+
+def fields(effect: Effect) -> Iterator[str]:
+    """Yield one table row for each field of ``config.pbtxt`` with this effect."""
+    for path, field in FIELDS.items():
+        if field.effect is effect:
+            yield f"| `{path}` | {field.text} |"
+
+
+def parameters(table: Mapping[str, options.Option]) -> Iterator[str]:
+    """Yield one table row for each option of the runtime."""
+    for name, option in table.items():
+        yield f"| `{name}` | {option.expects} | {option.text} |"
+
+
+def _config_pbtxt() -> str:
+    return CONFIG_PBTXT.format(
+        offered="\n".join(fields(Effect.OFFERED)),
+        refused="\n".join(fields(Effect.REFUSED)),
+        idle="\n".join(fields(Effect.NONE)),
+        parameters="\n".join(parameters(options.PARAMETERS)),
+        tensorrt="\n".join(parameters(options.TENSORRT)),
+        cuda="\n".join(parameters(options.CUDA)),
+        accelerators="\n".join(f"| `{name}` | {why} |" for name, why in options.REFUSED.items()),
+    )
 
 
 def _shown(value: Any) -> str:
@@ -157,6 +247,7 @@ def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     return {
         HERE / "errors.md": ERRORS.format(reasons="\n".join(reasons()), causes="\n".join(causes())),
+        HERE / "config-pbtxt.md": _config_pbtxt(),
         HERE / "config.md": CONFIG.format(sections="\n".join(sections(Config, "The file", set())).strip()),
     }
 

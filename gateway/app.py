@@ -19,13 +19,16 @@ from gateway import runtime
 from gateway.check import prove
 from gateway.config import Config, ConfigError, load
 from gateway.edge.admission import Admission
-from gateway.edge.aio import GrpcEdge, is_local
 from gateway.edge.ask import Asker
 from gateway.edge.coalesce import Coalescer
+from gateway.edge.listeners import Listeners
 from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
+from gateway.members.endpoints import Endpoints
+from gateway.members.loading import Loading
 from gateway.members.oip import OipMember
 from gateway.observe.metrics import Metrics
+from gateway.observe.statistics import Ledger
 from protos import logs
 from workers.model import interface, repository
 from workers.model.errors import ModelError
@@ -47,26 +50,36 @@ class Gateway:
     Args:
         config: The configuration.
         directory: The runtime directory, where local workers listen.
+        log_format: The form of the log's lines, to be told to clients that ask.
     """
 
-    def __init__(self, config: Config, directory: Path) -> None:
+    def __init__(self, config: Config, directory: Path, *, log_format: str = "text") -> None:
         self._config = config
         self._metrics = Metrics()
         self._changed = asyncio.Event()
         self._members = _members(config, directory, self._changed.set)
         self._catalog = Catalog(config, self._members)
+        ledger = Ledger()
         self._coalescer = Coalescer(Engine(self._members))
         self._admission = Admission(
             max_in_flight=config.server.max_in_flight, max_request_bytes=config.server.max_request_bytes
         )
         asker = Asker(
-            catalog=self._catalog, admission=self._admission, coalescer=self._coalescer, metrics=self._metrics
+            catalog=self._catalog,
+            admission=self._admission,
+            coalescer=self._coalescer,
+            metrics=self._metrics,
+            ledger=ledger,
         )
-        reflect = config.server.reflection
-        self._edge = GrpcEdge(
+        self._listeners = Listeners(
+            config.server,
             asker,
-            self._metrics,
-            reflection_enabled=is_local(config.server.address) if reflect is None else reflect,
+            metrics=self._metrics,
+            ledger=ledger,
+            loadable={
+                name: Loading(self._members[name]) for name, model in config.models.items() if model.worker
+            },
+            log_format=log_format,
         )
         self._follower: asyncio.Task[None] | None = None
         self.address = ""
@@ -78,15 +91,15 @@ class Gateway:
             OSError: If the address cannot be bound.
         """
         self._log_problems()
-        self.address = await self._edge.start(self._config.server.address)
-        _log.info("gateway listens", extra={"address": self.address})
+        self.address, *admin = await self._listeners.start()
+        _log.info("gateway listens", extra={"address": self.address, "admin": "".join(admin)})
         for member in self._members.values():
             member.start()
         self._follower = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         """Drain and close: new calls are refused, those in flight finish, then members are let go."""
-        await self._edge.stop(self._config.server.drain_s)
+        await self._listeners.stop(self._config.server.drain_s)
         await self._coalescer.drain()
         if self._follower is not None:
             self._follower.cancel()
@@ -115,7 +128,7 @@ class Gateway:
                     self._log_problems()
             except Exception:  # noqa: BLE001 - a plug-in's bug must not end the watch
                 _log.exception("a plan could not be compiled; the former ones are served")
-            self._edge.show_health()
+            self._listeners.show_health()
 
     def _log_problems(self) -> None:
         for problem in self._catalog.problems:
@@ -125,7 +138,7 @@ class Gateway:
 
 def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> dict[str, OipMember]:
     targets: dict[str, list[str]] = {}
-    for instance in runtime.instances(config, directory):
+    for instance in runtime.instances(runtime.read_layout(directory), directory):
         targets.setdefault(instance.model, []).append(instance.target)
     members = {}
     for name, model in config.models.items():
@@ -135,21 +148,14 @@ def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> 
                 name=name,
                 model=model.worker.model or name,
                 version=model.worker.version,
-                targets=targets[name],
+                endpoints=Endpoints(targets[name]),
                 local=True,
                 declared=declared,
                 labels=labels,
                 on_change=on_change,
             )
         elif model.oip is not None:
-            members[name] = OipMember(
-                name=name,
-                model=model.oip.model or name,
-                version=model.oip.version,
-                targets=model.oip.targets,
-                local=False,
-                on_change=on_change,
-            )
+            members[name] = OipMember.remote(name, model.oip, on_change=on_change)
     return members
 
 
@@ -179,8 +185,8 @@ def _load(path: Path) -> Config:
     return config
 
 
-async def _serve(config: Config, directory: Path) -> None:
-    gateway = Gateway(config, directory)
+async def _serve(config: Config, directory: Path, log_format: str) -> None:
+    gateway = Gateway(config, directory, log_format=log_format)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -213,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(options.log_format)
     try:
         config = _load(options.config)
-        asyncio.run(_serve(config, options.runtime))
+        asyncio.run(_serve(config, options.runtime, options.log_format))
     except ConfigError as error:
         _log.error("%s", error)
         return 2

@@ -1,16 +1,19 @@
-"""Names in the runtime directory, where the processes of one server find each other."""
+"""What the processes of one server know of each other: the workers, and names in the runtime directory."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.config.schema import Config
+__all__ = ["Instance", "Layout", "control_socket", "instances", "read_layout", "spread", "write_layout"]
 
-__all__ = ["Instance", "control_socket", "instances"]
+#: By model the device of each of its worker processes; empty = the worker's own choice.
+Layout = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,13 @@ class Instance:
         model: The model's name in the configuration.
         number: Which of its instances, from 0.
         socket: Where it listens.
+        device: ``cpu`` or ``gpu:N``; empty = its own choice.
     """
 
     model: str
     number: int
     socket: Path
+    device: str = ""
 
     @property
     def name(self) -> str:
@@ -38,16 +43,41 @@ class Instance:
         return f"unix:{self.socket}"
 
 
-def instances(config: Config, directory: Path) -> list[Instance]:
-    """Return the worker processes that a configuration asks for, in config order."""
+def spread(devices: Sequence[str], number: int | None) -> list[str]:
+    """Return the devices of a number of processes, in turn; without a number one process for each.
+
+    Example:
+        >>> spread(["gpu:0", "gpu:1"], 3), spread(["cpu", "cpu"], None)
+        (['gpu:0', 'gpu:1', 'gpu:0'], ['cpu', 'cpu'])
+    """
+    return list(devices) if number is None else [devices[i % len(devices)] for i in range(number)]
+
+
+def instances(layout: Layout, directory: Path) -> list[Instance]:
+    """Return the worker processes of a layout, in its order."""
     found: list[Instance] = []
-    for name, model in config.models.items():
-        for number in range(model.worker.instances if model.worker else 0):
+    for model, devices in layout.items():
+        for number, device in enumerate(devices):
             # numbered, because a unix path holds at most 107 bytes and a model's name may have 128
-            found.append(Instance(name, number, directory / f"w{len(found)}.sock"))
+            found.append(Instance(model, number, directory / f"w{len(found)}.sock", device))
     return found
+
+
+def write_layout(layout: Layout, directory: Path) -> None:
+    """Leave the layout where the gateway process finds it."""
+    _layout_file(directory).write_text(json.dumps(layout))
+
+
+def read_layout(directory: Path) -> dict[str, list[str]]:
+    """Read the layout that the parent left."""
+    layout: dict[str, list[str]] = json.loads(_layout_file(directory).read_text())
+    return layout
 
 
 def control_socket(directory: Path) -> Path:
     """Return where the gateway process tells the parent how it is."""
     return directory / "gateway.sock"
+
+
+def _layout_file(directory: Path) -> Path:
+    return directory / "layout.json"

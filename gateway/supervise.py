@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 from gateway import runtime
 from gateway.observe.port import MetricsPort, ServerStatus
 from gateway.policies.backoff import Backoff
+from workers.model.devices import available_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.config.schema import Config
+    from gateway.config.schema import Config, Worker
 
-__all__ = ["Supervisor", "worker_arguments"]
+__all__ = ["Supervisor", "find_layout", "worker_arguments"]
 
 _log = logging.getLogger(__name__)
 
@@ -135,19 +137,44 @@ def worker_arguments(config: Config, instance: runtime.Instance, total: int, log
     """Return the module and arguments that start one worker."""
     worker = config.models[instance.model].worker
     assert worker is not None  # noqa: S101 - instances exist only for such models
-    arguments = [
-        "workers.main",
-        "--repository",
-        str(worker.repository),
-        "--model",
-        worker.model or instance.model,
-    ]
-    if worker.version:
-        arguments += ["--version", worker.version]
-    threads = str(worker.threads) if worker.threads else f"auto/{total}"
-    arguments += ["--address", instance.target, "--threads", threads, "--log-format", log_format]
-    arguments += ["--drain-s", str(WORKER_GRACE_S)]
-    return [*arguments, "--providers", ",".join(worker.providers)]
+    given = {
+        "repository": str(worker.repository),
+        "model": worker.model or instance.model,
+        "version": worker.version,
+        "address": instance.target,
+        "device": instance.device,
+        "threads": str(worker.threads) if worker.threads else f"auto/{total}",
+        "providers": ",".join(worker.providers),
+        "log-format": log_format,
+        "drain-s": str(WORKER_GRACE_S),
+    }
+    if worker.poll_s is not None:
+        given |= {"control": "poll", "poll-s": str(worker.poll_s)}
+    elif config.server.admin:
+        given["control"] = "explicit"
+    flags = ["--require-digests"] if worker.require_digests else []
+    return ["workers.main", *(part for k, v in given.items() if v for part in (f"--{k}", v)), *flags]
+
+
+def find_layout(config: Config, path: Path) -> runtime.Layout:
+    """Return the worker processes of a configuration.
+
+    Only where a model's own config, or a GPU, has a say is that asked for, since it takes a process.
+    """
+    workers = {name: model.worker for name, model in config.models.items() if model.worker is not None}
+    if available_gpus() or any(_says_instances(name, w) for name, w in workers.items() if not w.instances):
+        arguments = [sys.executable, "-m", "gateway.layout", str(path)]
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own module
+        if done.returncode == 0:
+            layout: dict[str, list[str]] = json.loads(done.stdout)
+            return layout
+        _log.error("the models' instance groups could not be read; each model gets one process")
+    return {name: runtime.spread([""], worker.instances) for name, worker in workers.items()}
+
+
+def _says_instances(name: str, worker: Worker) -> bool:
+    path = worker.repository / (worker.model or name) / "config.pbtxt"
+    return path.is_file() and b"instance_group" in path.read_bytes()
 
 
 class Supervisor:
@@ -165,7 +192,9 @@ class Supervisor:
         self._announce = announce
         self._port = MetricsPort(config.server.metrics, self._status)
         self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
-        found = runtime.instances(config, self._directory)
+        layout = find_layout(config, path)
+        runtime.write_layout(layout, self._directory)
+        found = runtime.instances(layout, self._directory)
         self._workers = {
             instance: _Child(instance.name, worker_arguments(config, instance, len(found), log_format))
             for instance in found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from protos.errors import AccordError
     from protos.tensor import Tensor
 
-__all__ = ["Answer", "Batch", "Failure", "Question", "Reply", "Report", "Rider", "SeatReport"]
+__all__ = ["Answer", "Batch", "CriticalPath", "Failure", "Question", "Reply", "Report", "Rider", "SeatReport"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +25,22 @@ class Rider:
     """One request in a batch.
 
     Args:
-        id: The caller's request id, for logs; may be empty.
+        id: The request's id, for logs and members; may be empty.
         rows: Its rows of the batch.
         arrived: When it arrived, absolute monotonic seconds.
         deadline: When its caller gives up, absolute monotonic seconds.
+        interim: Whether it wants answers before the final one, as members arrive.
+        priority: Its rank in the members' queues, 1 = highest; 0 = none given.
+        metadata: Call metadata that members get.
     """
 
     id: str
     rows: slice
     arrived: float
     deadline: float
+    interim: bool = False
+    priority: int = 0
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def closes_at(self) -> float:
@@ -60,11 +66,22 @@ class Batch:
         n: Number of rows; 1 where the route does not batch.
         inputs: Request tensors by name, each of ``n`` rows where the route batches.
         wanted: Names of the wanted outputs; empty = all.
+        parameters: Custom parameters for the models, alike for all riders.
         riders: The requests in it, with disjoint rows that cover it.
         keep_members: Whether the report should carry each seat's own outputs.
     """
 
-    __slots__ = ("_departed", "_on_leave", "inputs", "keep_members", "n", "riders", "route", "wanted")
+    __slots__ = (
+        "_departed",
+        "_on_leave",
+        "inputs",
+        "keep_members",
+        "n",
+        "parameters",
+        "riders",
+        "route",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -73,6 +90,7 @@ class Batch:
         n: int,
         inputs: Mapping[str, Tensor],
         wanted: Sequence[str] = (),
+        parameters: Mapping[str, bool | int | str | float] | None = None,
         riders: Sequence[Rider],
         keep_members: bool = False,
     ) -> None:
@@ -80,6 +98,7 @@ class Batch:
         self.n = n
         self.inputs = inputs
         self.wanted = tuple(wanted)
+        self.parameters = parameters or {}
         self.riders = tuple(riders)
         self.keep_members = keep_members
         self._departed: set[Rider] = set()
@@ -118,6 +137,9 @@ class Question:
         deadline: When its answer is of no more use, absolute monotonic seconds.
         version: The version wanted; empty = the served one.
         id: Request id passed on for logs.
+        parameters: Custom parameters for the model itself.
+        priority: Its rank in the member's queue, 1 = highest; 0 = none given.
+        metadata: Call metadata to pass on: trace context, request id, allowed headers.
     """
 
     inputs: Mapping[str, Tensor]
@@ -125,6 +147,9 @@ class Question:
     deadline: float
     version: str = ""
     id: str = ""
+    parameters: Mapping[str, bool | int | str | float] = field(default_factory=dict)
+    priority: int = 0
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +162,7 @@ class Answer:
         queue_s: Seconds in the member's own queue; None = not reported.
         compute_s: Seconds of computation; None = not reported.
         attempts: How often it was asked.
+        parameters: The model's own response parameters, without Accord's.
     """
 
     outputs: Mapping[str, Tensor]
@@ -144,6 +170,7 @@ class Answer:
     queue_s: float | None = None
     compute_s: float | None = None
     attempts: int = 1
+    parameters: Mapping[str, bool | int | str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +195,8 @@ class SeatReport:
         seat: Its name; nested seats as ``outer/inner``.
         model: The model or ensemble behind it.
         version: The version that answered; empty = unknown.
-        outcome: What became of it.
-        cause: Why it is not OK; None when it is, was cancelled or not asked.
+        outcome: What became of it; pending only in interim replies.
+        cause: Why it is not OK; None when it is, is pending, was cancelled or not asked.
         message: Fixed text for people; empty when OK.
         attempts: How often it was asked.
         weight_used: Its share of the merged answer's weight, mean over rows.
@@ -177,6 +204,7 @@ class SeatReport:
         queue_s: Seconds in the member's queue; None = not reported.
         compute_s: Seconds of computation; None = not reported.
         outputs: Its own outputs, where they were to be kept and it was usable for all rows.
+        parameters: The model's own response parameters.
     """
 
     seat: str
@@ -191,11 +219,31 @@ class SeatReport:
     queue_s: float | None = None
     compute_s: float | None = None
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: Mapping[str, bool | int | str | float] = field(default_factory=dict)
 
     @property
     def missing(self) -> bool:
         """Whether it was asked and its answer is missing."""
         return self.outcome in (Outcome.FAILED, Outcome.UNUSABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticalPath:
+    """What an answer waited for last: times that were spent one after another, so they may be added.
+
+    Args:
+        seat: The seat whose usable answer came last; the innermost where nested, as ``outer/inner``.
+        elapsed_s: Seconds from asking it to its answer.
+        queue_s: Of these, seconds in the member's queue; None = not reported.
+        compute_s: Of these, seconds of computation; None = not reported.
+        merge_s: Seconds of the merge that followed.
+    """
+
+    seat: str
+    elapsed_s: float
+    queue_s: float | None
+    compute_s: float | None
+    merge_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +255,9 @@ class Report:
         asked: Seats of the ensemble itself that were asked.
         used: Of these, seats used in every row.
         agreement: Per row the weight share that agrees with the merged label; None = no label.
-        elapsed_s: Seconds from the batch's start to the merged answer.
+        elapsed_s: Seconds from the batch's start to the merged answer: wall time, not a sum over members.
+        quorum_met: Whether enough is there for an answer; in interim replies it may not be yet.
+        critical_path: What the answer waited for last; None = nobody answered, or there is no answer.
     """
 
     seats: tuple[SeatReport, ...]
@@ -215,6 +265,8 @@ class Report:
     used: int
     agreement: NDArray[np.float64] | None
     elapsed_s: float
+    quorum_met: bool = False
+    critical_path: CriticalPath | None = None
 
     @property
     def degraded(self) -> bool:
@@ -228,7 +280,8 @@ class Reply:
 
     Args:
         riders: Who gets it.
-        outputs: Merged outputs, their rows concatenated; empty with an error.
+        outputs: Merged outputs, their rows concatenated; empty with an error. Those that are wanted but not
+            there yet are left out of an interim reply.
         error: The error, or None.
         report: How it came about.
         final: Whether nothing follows for these riders.

@@ -63,6 +63,7 @@ def _learn(
     from gateway.members.oip import learn  # noqa: PLC0415 - it imports gRPC
     from workers.model import repository, session  # noqa: PLC0415 - they load the model runtime
     from workers.model.errors import ModelError  # noqa: PLC0415 - likewise
+    from workers.model.instances import CPU  # noqa: PLC0415 - likewise
 
     specs: dict[str, ModelSpec | None] = dict.fromkeys(config.models)
     complaints: list[Complaint] = []
@@ -79,7 +80,11 @@ def _learn(
                 worker = model.worker
                 try:
                     files = repository.find(worker.repository, worker.model or name, worker.version)
-                    specs[name] = session.load(files, wanted=worker.providers).spec
+                    # on the CPU, so that a configuration can be proved where there is no GPU
+                    loaded = session.load(
+                        files, wanted=("cpu",), placement=CPU, require_digests=worker.require_digests
+                    )
+                    specs[name] = loaded.spec
                 except ModelError as error:
                     complaints.append(document.complain(("models", name, "worker"), str(error)))
             elif model.oip is not None and online:

@@ -39,7 +39,12 @@ def command(
     quorum: Annotated[int | None, typer.Option(min=1, help="Need only so many usable members.")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Return only these outputs; repeat it.")] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Deadline in seconds.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Also show what there is as members arrive.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; with --stream, one object per line.")
+    ] = False,
 ) -> None:
     """Ask a running gateway once and show the answer and what each member did."""
     from accord.client import CallError, Client  # noqa: PLC0415 - gRPC is not needed to list commands
@@ -52,17 +57,33 @@ def command(
             asked: dict[str, Any] = {"members": member or [], "outputs": output or []}
             if quorum is not None:
                 asked["quorum"] = pb.Quorum(count=quorum)
-            answer = client.infer(ensemble, inputs, **asked)
+            answers = (
+                client.infer_stream(ensemble, inputs, **asked)
+                if stream
+                else [client.infer(ensemble, inputs, **asked)]
+            )
+            for answer in answers:
+                _print(answer, as_json=as_json, stream=stream)
     except CallError as error:
         if as_json:
-            print_json({"ok": False, "code": error.code, "reason": error.reason, "message": error.message})
+            told = {"ok": False, "code": error.code, "reason": error.reason, "message": error.message}
+            print_json(told, indent=None if stream else 2)
             raise typer.Exit(1) from None
         for failed in error.members:
             err.print(f"  {failed.seat}: {failed.message}")
         fail(str(error))
-    if as_json:
+
+
+def _print(answer: Answer, *, as_json: bool, stream: bool) -> None:
+    if as_json and stream:
+        progress = {"final": answer.final, "quorum_met": answer.quorum_met}
+        print_json({"ok": True, **progress, **_plain(answer)}, indent=None)
+    elif as_json:
         print_json({"ok": True, **_plain(answer)})
     else:
+        if stream:
+            quorum = "" if answer.quorum_met else ", quorum not met yet"
+            out.rule("final" if answer.final else f"{answer.report.members_used} members in{quorum}")
         _show(answer)
 
 

@@ -17,9 +17,9 @@ out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    print(json.dumps(value, indent=2))  # noqa: T201 - rich would colour and wrap it
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a value for programs; without indent, on one line and at once."""
+    print(json.dumps(value, indent=indent), flush=True)  # noqa: T201 - rich would colour and wrap it
 
 
 def fail(message: str, *, code: int = 1, as_json: bool = False) -> NoReturn:

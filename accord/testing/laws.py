@@ -112,6 +112,23 @@ def _reads(case: Case, _: Generator) -> str:
     return case.difference(case.merged(replace(case.state, outputs=needed)), case.merged(case.state))
 
 
+def _needs(case: Case, _: Generator) -> str:
+    whole = case.merged(case.state)
+    for name in whole:
+        needed = [case.strategy.needs(seat, frozenset({name})) for seat in case.seats]
+        outputs = [
+            {own: array for own, array in said.items() if own in names}
+            for said, names in zip(case.state.outputs, needed, strict=True)
+        ]
+        part = replace(case.state, outputs=outputs)
+        alone = {own: array for own, array in case.merged(part).items() if own == name}
+        if breach := case.difference(alone, {name: whole[name]}):
+            return f"{name} alone against among all: {breach}"
+        if not np.array_equal(case.strategy.settled(part).done, case.strategy.settled(case.state).done):
+            return f"with only {name} wanted, other rows are settled"
+    return ""
+
+
 def _untouched(case: Case, _: Generator) -> str:
     writable = [{name: array.copy() for name, array in outputs.items()} for outputs in case.full.outputs]
     weights = case.full.weights.copy()
@@ -320,6 +337,7 @@ LAWS = (
         "complete", "all outputs are there whichever members are missing", _complete, lambda t: not t.partial
     ),
     Law("reads", "the merge needs no more than reads() says", _reads),
+    Law("needs", "some outputs need no more than needs() says, and are the same alone", _needs),
     Law("rows_alone", "a row of a batch equals the same row alone", _rows_alone),
     Law("rows_subset", "some rows of a batch equal those rows of the whole", _rows_subset),
     Law("absence", "a missing member equals one that was never there", _absence),

@@ -96,21 +96,37 @@ class MemberReport(_message.Message):
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     def __init__(self, seat: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., outcome: _Optional[_Union[_errors_pb2.Outcome, str]] = ..., cause: _Optional[_Union[_errors_pb2.Cause, str]] = ..., message: _Optional[str] = ..., attempts: _Optional[int] = ..., weight_used: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., wire_s: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
+class CriticalPath(_message.Message):
+    __slots__ = ("seat", "elapsed_s", "queue_s", "compute_s", "merge_s")
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_S_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_S_FIELD_NUMBER: _ClassVar[int]
+    MERGE_S_FIELD_NUMBER: _ClassVar[int]
+    seat: str
+    elapsed_s: float
+    queue_s: float
+    compute_s: float
+    merge_s: float
+    def __init__(self, seat: _Optional[str] = ..., elapsed_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., merge_s: _Optional[float] = ...) -> None: ...
+
 class Report(_message.Message):
-    __slots__ = ("degraded", "members_asked", "members_used", "members", "agreement", "elapsed_s")
+    __slots__ = ("degraded", "members_asked", "members_used", "members", "agreement", "elapsed_s", "critical_path")
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_ASKED_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_USED_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_PATH_FIELD_NUMBER: _ClassVar[int]
     degraded: bool
     members_asked: int
     members_used: int
     members: _containers.RepeatedCompositeFieldContainer[MemberReport]
     agreement: _containers.RepeatedScalarFieldContainer[float]
     elapsed_s: float
-    def __init__(self, degraded: _Optional[bool] = ..., members_asked: _Optional[int] = ..., members_used: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ..., agreement: _Optional[_Iterable[float]] = ..., elapsed_s: _Optional[float] = ...) -> None: ...
+    critical_path: CriticalPath
+    def __init__(self, degraded: _Optional[bool] = ..., members_asked: _Optional[int] = ..., members_used: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ..., agreement: _Optional[_Iterable[float]] = ..., elapsed_s: _Optional[float] = ..., critical_path: _Optional[_Union[CriticalPath, _Mapping]] = ...) -> None: ...
 
 class InferResponse(_message.Message):
     __slots__ = ("ensemble", "version", "id", "outputs", "report")
@@ -125,6 +141,16 @@ class InferResponse(_message.Message):
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     report: Report
     def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+
+class InferStreamResponse(_message.Message):
+    __slots__ = ("answer", "final", "quorum_met")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_MET_FIELD_NUMBER: _ClassVar[int]
+    answer: InferResponse
+    final: bool
+    quorum_met: bool
+    def __init__(self, answer: _Optional[_Union[InferResponse, _Mapping]] = ..., final: _Optional[bool] = ..., quorum_met: _Optional[bool] = ...) -> None: ...
 
 class ListEnsemblesRequest(_message.Message):
     __slots__ = ()

@@ -40,6 +40,11 @@ class EnsembleServiceStub:
                 request_serializer=accord_dot_v1_dot_ensemble__pb2.InferRequest.SerializeToString,
                 response_deserializer=accord_dot_v1_dot_ensemble__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.InferStream = channel.unary_stream(
+                '/accord.v1.EnsembleService/InferStream',
+                request_serializer=accord_dot_v1_dot_ensemble__pb2.InferRequest.SerializeToString,
+                response_deserializer=accord_dot_v1_dot_ensemble__pb2.InferStreamResponse.FromString,
+                _registered_method=True)
         self.ListEnsembles = channel.unary_unary(
                 '/accord.v1.EnsembleService/ListEnsembles',
                 request_serializer=accord_dot_v1_dot_ensemble__pb2.ListEnsemblesRequest.SerializeToString,
@@ -58,6 +63,14 @@ class EnsembleServiceServicer:
 
     def Infer(self, request, context):
         """Sends one request to the members of an ensemble and returns their merged answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InferStream(self, request, context):
+        """The same, with answers as the members arrive. The last one is marked final and equals what Infer returns;
+        a failure is the call's status. To a slow reader interim answers may be skipped, the final one never.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +97,11 @@ def add_EnsembleServiceServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=accord_dot_v1_dot_ensemble__pb2.InferRequest.FromString,
                     response_serializer=accord_dot_v1_dot_ensemble__pb2.InferResponse.SerializeToString,
+            ),
+            'InferStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.InferStream,
+                    request_deserializer=accord_dot_v1_dot_ensemble__pb2.InferRequest.FromString,
+                    response_serializer=accord_dot_v1_dot_ensemble__pb2.InferStreamResponse.SerializeToString,
             ),
             'ListEnsembles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEnsembles,
@@ -124,6 +142,33 @@ class EnsembleService:
             '/accord.v1.EnsembleService/Infer',
             accord_dot_v1_dot_ensemble__pb2.InferRequest.SerializeToString,
             accord_dot_v1_dot_ensemble__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InferStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/accord.v1.EnsembleService/InferStream',
+            accord_dot_v1_dot_ensemble__pb2.InferRequest.SerializeToString,
+            accord_dot_v1_dot_ensemble__pb2.InferStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

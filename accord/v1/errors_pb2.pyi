@@ -54,6 +54,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_UNUSABLE: _ClassVar[Outcome]
     OUTCOME_CANCELLED: _ClassVar[Outcome]
     OUTCOME_NOT_ASKED: _ClassVar[Outcome]
+    OUTCOME_PENDING: _ClassVar[Outcome]
 
 class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -120,6 +121,7 @@ OUTCOME_FAILED: Outcome
 OUTCOME_UNUSABLE: Outcome
 OUTCOME_CANCELLED: Outcome
 OUTCOME_NOT_ASKED: Outcome
+OUTCOME_PENDING: Outcome
 CAUSE_UNSPECIFIED: Cause
 CAUSE_WORKER_CRASHED: Cause
 CAUSE_WORKER_HUNG: Cause

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads annotations at run time
+import ssl
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gateway.config.scalars import (
+    MAX_WEIGHT,
+    SEAT_NAME,
+    AdminAddress,
+    Directory,
+    File,
+    Header,
+    HeaderValue,
+    HostPort,
+    Name,
+    Passed,
+    Seconds,
+    Target,
+    Version,
 )
+from protos.address import Address
 
 __all__ = [
-    "MAX_WEIGHT",
     "Config",
     "Ensemble",
     "Member",
+    "MemberTls",
     "Model",
     "Oip",
     "Overridable",
@@ -29,14 +38,6 @@ __all__ = [
     "Worker",
 ]
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-SEAT_NAME = r"^[A-Za-z0-9_-]{1,64}$"
-
-Name = Annotated[str, Field(pattern=NAME)]
-#: Largest weight of a seat: sums of such weights cannot overflow.
-MAX_WEIGHT = 1e9
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Overridable = Literal["members", "quorum", "weights", "strategy"]
 
 
@@ -44,19 +45,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def _version(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Version = Annotated[str, BeforeValidator(_version), Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
-
-
 class Server(_Section):
     """The server itself."""
 
-    address: str = "127.0.0.1:8001"
+    address: HostPort = "127.0.0.1:8001"
     """Where gRPC listens: `host:port`; port 0 takes a free one."""
-    metrics: str = "127.0.0.1:8002"
+    metrics: HostPort = "127.0.0.1:8002"
     """Where the read-only HTTP port listens: `/metrics`, `/healthz`, `/readyz`."""
     edge: Literal["auto", "grpc"] = "auto"
     """Which edge serves: `grpc` is the pure Python one; `auto` takes the best there is."""
@@ -66,51 +60,116 @@ class Server(_Section):
     """Largest request message; larger ones are refused with REQUEST_TOO_LARGE."""
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
     """Calls admitted at once; more are refused with OVERLOADED."""
+    pass_metadata: Annotated[tuple[Passed, ...], Field(max_length=5)] = ()
+    """Call metadata that members get too, such as `x-tenant`; trace context and request id always go."""
+    response_compression: Literal["none", "gzip", "deflate"] = "none"
+    """How answers are compressed for clients that take it; requests may be compressed anyway."""
+    admin: AdminAddress = ""
+    """Where calls that change the server are taken: `unix:PATH` or a loopback `host:port`; default: none."""
+    admin_token: File | None = None
+    """File with the token that such calls must bring (`authorization: Bearer ...`); a port needs one."""
     reflection: bool | None = None
     """Whether gRPC reflection is served; by default only when the address is a loopback one."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     """Seconds that calls in flight get to finish at shutdown."""
 
-    @field_validator("address", "metrics")
-    @classmethod
-    def _host_port(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if not (colon and host and port.isdigit() and int(port) < 65536):
-            raise ValueError("must be host:port, e.g. 127.0.0.1:8001")
-        return value
+    @model_validator(mode="after")
+    def _admin_guarded(self) -> Server:
+        address = Address.parse(self.admin) if self.admin else None
+        if address is not None and address.socket_path is None:
+            if not address.is_local:
+                raise ValueError("admin must be a unix socket or a loopback address: calls are not encrypted")
+            if self.admin_token is None:
+                raise ValueError("admin is a port, so admin_token must name a file with the token")
+        return self
 
 
 class Worker(_Section):
     """A model hosted by worker processes of this machine."""
 
-    repository: Path
+    repository: Directory
     """Model repository in Triton's layout; relative to this file."""
     model: Name | None = None
     """The model's folder in the repository; default: the model's name here."""
     version: Version = ""
     """The version to serve; default: the highest."""
-    instances: Annotated[int, Field(ge=1, le=64)] = 1
-    """Worker processes that share the calls."""
+    instances: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Worker processes that share the calls; default: as `instance_group` of the model's config says."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads of one instance; default: the CPU quota divided by all instances of this file."""
-    providers: tuple[Literal["tensorrt", "cuda", "cpu"], ...] = ("tensorrt", "cuda", "cpu")
-    """Execution providers in order of preference; those not installed are passed over."""
+    providers: tuple[Literal["tensorrt", "cuda", "cpu"], ...] = ()
+    """Execution providers in order of preference, of which those not installed are passed over; default:
+    TensorRT where the model's config names it, CUDA, CPU."""
+    poll_s: Annotated[float, Field(ge=0.1, le=86_400)] | None = None
+    """How often to look for changed files and new versions, which then take over; default: never."""
+    require_digests: bool = False
+    """Whether a version without `SHA256SUMS` is refused."""
 
-    @field_validator("repository")
-    @classmethod
-    def _relative_to_file(cls, value: Path, info: ValidationInfo) -> Path:
-        return (info.context["base"] / value).resolve() if info.context else value
+
+class MemberTls(_Section):
+    """TLS towards a server; `tls: {}` trusts the system's authorities."""
+
+    ca: File | None = None
+    """Authorities that may have signed the server's certificate, PEM; default: the system's."""
+    cert: File | None = None
+    """The gateway's own certificate, PEM, where the server asks for one (mutual TLS)."""
+    key: File | None = None
+    """Its key, PEM, without a passphrase."""
+    server_name: str = ""
+    """The name in the server's certificate, where it is not the host of the target."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MemberTls:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("needs both cert and key, or neither")
+        self.verify()
+        return self
+
+    def verify(self) -> None:
+        """Check that the files hold what they should.
+
+        Raises:
+            ValueError: If they do not, or the key is not the certificate's.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+        except (OSError, ValueError):
+            raise ValueError("ca holds no certificate in PEM form") from None
+        try:
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ValueError):
+            raise ValueError("cert and key are no certificate with its key in PEM form") from None
 
 
 class Oip(_Section):
-    """A model behind another server of the Open Inference Protocol."""
+    """A model behind another server of the Open Inference Protocol (see the members page)."""
 
-    targets: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Addresses `host:port` of its replicas."""
+    targets: tuple[Target, ...]
+    """Its replicas: `host:port`, `unix:PATH`, or `dns:///host:port`, each of whose addresses is a replica."""
     model: Name | None = None
     """The model's name there; default: its name here."""
     version: Version = ""
-    """The version to ask for; default: the server's choice."""
+    """The version to ask for; default: the server's choice. An answer of another one is not used."""
+    resolve_s: Seconds = 5.0
+    """How often `dns:///` targets are looked up; also at once when all replicas are down."""
+    tls: MemberTls | None = None
+    """Encrypt, and say who may be trusted; default: no TLS."""
+    metadata: dict[Header, HeaderValue] = Field(default_factory=dict)
+    """Sent with every call, by name."""
+    secret_metadata: dict[Header, File] = Field(default_factory=dict)
+    """Likewise, with values from files, such as `{authorization: token.txt}`; read again when they change."""
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Oip:
+        if not self.targets:
+            raise ValueError("targets needs at least 1")
+        twice = self.metadata.keys() & self.secret_metadata.keys()
+        if twice:
+            raise ValueError(f"{min(twice)!r} stands in both metadata and secret_metadata; give it once")
+        return self
 
 
 class Model(_Section):

@@ -2,138 +2,82 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import logging
-import secrets
-import time
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from gateway.edge.services.ensemble import EnsembleService
-from gateway.edge.services.inference import InferenceService
 from protos import oip
-from protos.errors import AccordError, Reason
-from protos.health import Health
-from protos.rpc import SERVER_OPTIONS, Method, handlers, internal_error
+from protos.rpc import SERVER_OPTIONS, handlers
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from collections.abc import Callable, Mapping
 
-    from gateway.edge.ask import Asker
-    from gateway.observe.metrics import Metrics
-    from protos.rpc import CallContext, Serve
+    from protos.address import Address
+    from protos.health import Health
+    from protos.service import CallContext, Rpc
 
-__all__ = ["GrpcEdge", "is_local"]
+__all__ = ["COMPRESSIONS", "GrpcEdge"]
 
-_log = logging.getLogger(__name__)
-
-ENSEMBLE_SERVICE = "accord.v1.EnsembleService"
+#: How answers may be compressed, where the client takes it; requests may come in any of these ways.
+COMPRESSIONS = {
+    "none": grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
 
 
 class GrpcEdge:
-    """A grpc.aio server with all services.
+    """A grpc.aio server on one address.
 
     Args:
-        asker: Answers queries.
-        metrics: Counts requests.
+        services: Methods by name, by full name of the service.
+        health_service: ``grpc.health.v1``.
         reflection_enabled: Whether reflection is served.
+        compression: How answers are compressed, a key of :data:`COMPRESSIONS`.
+        guard: Raises an AccordError for callers who may not call; health and reflection are for all.
     """
 
-    def __init__(self, asker: Asker, metrics: Metrics, *, reflection_enabled: bool) -> None:
-        self._asker = asker
-        self._metrics = metrics
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._health = Health(plan.name for plan in asker.catalog.plans())
-        inference, ensemble = InferenceService(asker).methods(), EnsembleService(asker).methods()
-        self._server.add_generic_rpc_handlers(
-            [
-                handlers(oip.SERVICE, self._methods(inference), unsupported=oip.METHODS - inference.keys()),
-                handlers(ENSEMBLE_SERVICE, self._methods(ensemble)),
-            ]
-        )
-        self._server.add_generic_rpc_handlers((self._health.handlers(),))
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, Rpc]],
+        health_service: Health,
+        *,
+        reflection_enabled: bool,
+        compression: str = "none",
+        guard: Callable[[CallContext], None] | None = None,
+    ) -> None:
+        self._server = grpc.aio.server(options=SERVER_OPTIONS, compression=COMPRESSIONS[compression])
+        for name, methods in services.items():
+            unsupported = oip.unoffered(methods) if name == oip.SERVICE else {}
+            self._server.add_generic_rpc_handlers(
+                (handlers(name, methods, unsupported=unsupported, guard=guard),)
+            )
+        self._server.add_generic_rpc_handlers((health_service.handlers(),))
         if reflection_enabled:
-            names = [oip.SERVICE, ENSEMBLE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)
 
-    async def start(self, address: str) -> str:
-        """Listen, and return the bound address; port 0 takes a free one.
+    async def start(self, address: Address) -> Address:
+        """Listen, and return the bound address; port 0 takes a free one, a socket is its owner's alone.
 
         Raises:
             OSError: If the address cannot be bound.
         """
+        mask = os.umask(0o177)
         try:
-            port = self._server.add_insecure_port(address)
+            bound = address.with_port(self._server.add_insecure_port(address.text))
         except RuntimeError:
-            raise OSError(f"cannot listen on {address}; is it in use?") from None
+            raise OSError(
+                f"cannot listen on {address.text}; is it in use, or its directory missing?"
+            ) from None
+        finally:
+            os.umask(mask)
         await self._server.start()
-        return f"{address.rpartition(':')[0]}:{port}"
-
-    def show_health(self) -> None:
-        """Publish the readiness of the server and of everything served to grpc.health.v1."""
-        catalog = self._asker.catalog
-        ready = {plan.name: catalog.ready(plan) for plan in catalog.plans()}
-        self._health.show({"": catalog.server_ready(), **ready})
+        return bound
 
     async def stop(self, drain_s: float) -> None:
-        """Refuse new calls, let those in flight finish, then close."""
-        self._asker.admission.draining = True
-        self._health.close()
+        """Let the calls in flight finish, then close."""
         await self._server.stop(drain_s)
-
-    def _methods(self, methods: Any) -> dict[str, Method]:
-        return {
-            name: Method(request, self._counted(name, serve) if name in ("ModelInfer", "Infer") else serve)
-            for name, (request, serve) in methods.items()
-        }
-
-    def _counted(self, method: str, serve: Serve) -> Serve:
-        """Count a method's calls and log those that fail; label values are names we serve, never others."""
-
-        async def counted(request: Any, context: CallContext, /) -> Message:
-            name = request.model_name if method == "ModelInfer" else request.ensemble
-            code, reason = "OK", ""
-            try:
-                return await serve(request, context)
-            except asyncio.CancelledError:
-                code, reason = "CANCELLED", "CLIENT_CANCELLED"
-                raise
-            except Exception as error:  # noqa: BLE001 - counted and named here, answered by the caller
-                told = error if isinstance(error, AccordError) else internal_error()
-                code, reason = told.reason.code.name, told.reason.name
-                told.metadata["request_id"] = request.id[:128] or secrets.token_hex(8)
-                level = logging.ERROR if told.reason is Reason.INTERNAL else logging.INFO
-                facts = {"model": name[:128], "reason": reason, "peer": context.peer, **told.metadata}
-                _log.log(
-                    level,
-                    "request failed: %s",
-                    told.message[:512],
-                    extra=facts,
-                    exc_info=error if told is not error else None,
-                )
-                raise told from None
-            finally:
-                known = name if self._asker.catalog.serves(name) else ""
-                self._metrics.request(known, method, code, reason, time.monotonic() - context.arrived)
-
-        return counted
-
-
-def is_local(address: str) -> bool:
-    """Tell whether an address can only be reached from this machine.
-
-    Example:
-        >>> is_local("127.0.0.1:8001"), is_local("0.0.0.0:8001"), is_local("localhost:0")
-        (True, False, True)
-    """
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.edge.admission import Admission, deadline
+from gateway.edge.propagation import passed_on, request_id
 from gateway.engine.override import Overrides
-from gateway.values import Reply, Rider
+from gateway.values import Batch, Reply, Rider
 from protos import oip
 from protos.errors import AccordError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     from gateway.edge.coalesce import Coalescer
     from gateway.engine.catalog import Catalog
     from gateway.engine.plan import Plan
     from gateway.observe.metrics import Metrics
-    from protos.rpc import CallContext
+    from gateway.observe.statistics import Ledger
+    from protos.service import CallContext
     from protos.tensor import Tensor
 
 __all__ = ["Asker", "Query"]
+
+#: How much of a request's id an error shows: trailers are small.
+_MAX_SHOWN_ID = 128
+
+
+def _random_id() -> str:
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +43,15 @@ class Query:
     Args:
         name: The ensemble or model.
         version: The version wanted; empty = the served one.
-        id: The caller's id.
+        id: The caller's own id; may be empty.
         inputs: Tensors by name, in request order.
         wanted: Outputs wanted; empty = all.
+        classes: How many classes are wanted of those outputs that are wanted as classes.
+        typed: Whether the answer's tensors are wanted as typed contents.
         overrides: What it changes.
         timeout_s: The budget it names; None = none.
+        priority: Its rank in the members' queues, 1 = highest; 0 = none given.
+        parameters: The caller's own parameters, for the models.
         keep_members: Whether each member's own outputs are wanted.
     """
 
@@ -44,8 +60,12 @@ class Query:
     id: str = ""
     inputs: Mapping[str, Tensor]
     wanted: tuple[str, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    typed: bool = False
     overrides: Overrides = field(default_factory=Overrides)
     timeout_s: float | None = None
+    priority: int = 0
+    parameters: Mapping[str, oip.Parameter] = field(default_factory=dict)
     keep_members: bool = False
 
 
@@ -57,15 +77,29 @@ class Asker:
         admission: Who gets in.
         coalescer: Makes batches and asks the engine.
         metrics: Counts what happened.
+        ledger: Records it for the protocol's statistics.
+        fresh_id: Makes ids for requests that come without one.
+        clock: Source of monotonic time, the same as the calls'.
     """
 
     def __init__(
-        self, *, catalog: Catalog, admission: Admission, coalescer: Coalescer, metrics: Metrics
+        self,
+        *,
+        catalog: Catalog,
+        admission: Admission,
+        coalescer: Coalescer,
+        metrics: Metrics,
+        ledger: Ledger,
+        fresh_id: Callable[[], str] = _random_id,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.catalog = catalog
         self.admission = admission
         self._coalescer = coalescer
         self._metrics = metrics
+        self._ledger = ledger
+        self._fresh_id = fresh_id
+        self._clock = clock
 
     def known(self, name: str, version: str) -> Plan:
         """Look up a plan of whose models something is known.
@@ -74,11 +108,15 @@ class Asker:
             AccordError: MODEL_NOT_FOUND, VERSION_NOT_FOUND or MODEL_NOT_READY.
         """
         plan = self.catalog.plan(name, version)
-        if not plan.known:
+        if not plan.known or self.catalog.is_out(name):
             raise AccordError(
                 Reason.MODEL_NOT_READY, f"model {name!r} is not ready", metadata={"model": name}
             )
         return plan
+
+    def request_id(self, own: str, context: CallContext) -> str:
+        """Return the id of a request: its own, else its call's, else a fresh one."""
+        return request_id(own, context.metadata or {}, self._fresh_id)
 
     async def ask(self, query: Query, context: CallContext) -> tuple[Plan, Reply]:
         """Answer one query.
@@ -87,22 +125,86 @@ class Asker:
             The plan that answered and its reply, which holds no error.
 
         Raises:
-            AccordError: Any reason a caller can be told.
+            AccordError: Any reason a caller can be told; it names the request's id.
         """
-        plan = self.catalog.overridden(self.known(query.name, query.version), query.overrides)
-        until = deadline(
-            context.arrived, cap_s=plan.deadline_s, rpc_deadline=context.deadline, timeout_s=query.timeout_s
-        )
+        known_as = self.request_id(query.id, context)
+        with self._recorded(query, context, known_as):
+            plan, batch = self._batch(query, context, known_as, interim=False)
+            with self._admitted(batch):
+                reply = await self._coalescer.ask(batch)
+            return plan, self._told(batch, reply)
+
+    async def stream(self, query: Query, context: CallContext) -> AsyncGenerator[tuple[Plan, Reply], None]:
+        """Answer one query with what there is whenever a member arrives; the last reply is final.
+
+        Raises:
+            AccordError: As :meth:`ask`, in place of the final reply.
+        """
+        known_as = self.request_id(query.id, context)
+        with self._recorded(query, context, known_as):
+            plan, batch = self._batch(query, context, known_as, interim=True)
+            with self._admitted(batch):
+                async with aclosing(self._coalescer.stream(batch)) as replies:
+                    async for reply in replies:
+                        yield plan, self._told(batch, reply)
+
+    def _batch(
+        self, query: Query, context: CallContext, known_as: str, *, interim: bool
+    ) -> tuple[Plan, Batch]:
+        """Check a query against the plan that answers it, and put it into a batch of its own."""
+        whole = self.catalog.overridden(self.known(query.name, query.version), query.overrides)
         rows = oip.check_inputs(
-            query.inputs, plan.inputs, model=plan.name, batches=plan.batches, max_rows=plan.max_rows
+            query.inputs, whole.inputs, model=whole.name, batches=whole.batches, max_rows=whole.max_rows
         )
-        oip.check_wanted(query.wanted, (spec.name for spec in plan.outputs), model=plan.name)
-        rider = Rider(id=query.id, rows=slice(0, rows), arrived=context.arrived, deadline=until)
-        with self.admission.admit(context.arrived, rider.closes_at):
-            reply = await self._coalescer.ask(
-                plan, query.inputs, n=rows, wanted=query.wanted, rider=rider, keep_members=query.keep_members
-            )
-        self._metrics.report(plan.name, reply.report)
+        oip.check_wanted(query.wanted, (spec.name for spec in whole.outputs), model=whole.name)
+        plan = self.catalog.wanting(whole, query.wanted)
+        rider = Rider(
+            id=known_as,
+            rows=slice(0, rows),
+            arrived=context.arrived,
+            deadline=deadline(
+                context.arrived,
+                cap_s=plan.deadline_s,
+                rpc_deadline=context.deadline,
+                timeout_s=query.timeout_s,
+            ),
+            interim=interim,
+            priority=query.priority,
+            metadata=passed_on(context.metadata or {}, known_as, self.catalog.config.server.pass_metadata),
+        )
+        return plan, Batch(
+            route=plan,
+            n=rows,
+            inputs=query.inputs,
+            wanted=query.wanted,
+            parameters=query.parameters,
+            riders=[rider],
+            keep_members=query.keep_members,
+        )
+
+    def _admitted(self, batch: Batch) -> AbstractContextManager[None]:
+        (rider,) = batch.riders
+        return self.admission.admit(rider.arrived, rider.closes_at)
+
+    def _told(self, batch: Batch, reply: Reply) -> Reply:
+        plan: Plan = batch.route
+        if reply.final:
+            self._metrics.report(plan.name, reply.report)
         if reply.error is not None:
             raise reply.error
-        return plan, reply
+        if reply.final:
+            elapsed_s = self._clock() - batch.riders[0].arrived
+            self._ledger.answered(plan.name, plan.version, batch.n, elapsed_s, reply.report)
+        return reply
+
+    @contextmanager
+    def _recorded(self, query: Query, context: CallContext, known_as: str) -> Iterator[None]:
+        """Have every error name the request, and count those of what is served."""
+        try:
+            yield
+        except AccordError as error:
+            error.metadata["request_id"] = known_as[:_MAX_SHOWN_ID]
+            if self.catalog.serves(query.name):
+                version = self.catalog.plan(query.name).version
+                self._ledger.failed(query.name, version, self._clock() - context.arrived)
+            raise

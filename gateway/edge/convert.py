@@ -7,8 +7,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from accord.v1 import ensemble_pb2 as pb
-from gateway.config.schema import MAX_WEIGHT, Quorum
+from gateway.config.scalars import MAX_WEIGHT
+from gateway.config.schema import Quorum
 from gateway.edge.ask import Query
+from gateway.edge.propagation import MAX_ID
 from gateway.engine.override import Overrides
 from protos import oip
 from protos.errors import AccordError, Reason
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.engine.plan import Plan
-    from gateway.values import Reply, Report, SeatReport
+    from gateway.values import CriticalPath, Reply, Report, SeatReport
 
-__all__ = ["from_infer", "from_model_infer", "to_infer", "to_model_infer", "to_quorum"]
+__all__ = ["from_infer", "from_model_infer", "to_infer", "to_infer_stream", "to_model_infer", "to_quorum"]
 
 #: Cap of the ``accord_failed`` parameter.
 _MAX_FAILED_BYTES = 1024
 #: What a request may make us read or pass on besides tensors.
-_MAX_NAME, _MAX_ID, _MAX_OPTIONS, _MAX_NESTING = 128, 1024, 4096, 32
+_MAX_NAME, _MAX_OPTIONS, _MAX_NESTING = 128, 4096, 32
+_MAX_PARAMETERS, _MAX_PARAMETER_NAME = 64, 256
 
 
 def from_model_infer(request: Any) -> Query:
@@ -36,35 +39,43 @@ def from_model_infer(request: Any) -> Query:
     """
     _check_id(request.id)
     parameters = oip.read_parameters(request.parameters)
-    for name in ("sequence_id", "sequence_start", "sequence_end"):
-        if parameters.get(name):
-            raise AccordError(
-                Reason.UNSUPPORTED,
-                "sequences are not offered; send each request by itself",
-                field="parameters",
-            )
-    for i, output in enumerate(request.outputs):
-        for key in output.parameters:
-            if key == "classification" or key.startswith("shared_memory"):
-                raise AccordError(
-                    Reason.UNSUPPORTED,
-                    f"output parameter {key!r} is not offered",
-                    field=f"outputs[{i}].parameters",
-                )
+    oip.refuse_sequences(parameters)
+    wanted, classes = oip.read_requested(request.outputs)
     return Query(
         name=request.model_name,
         version=request.model_version,
         id=request.id,
         inputs=oip.read_inputs(request),
-        wanted=tuple(output.name for output in request.outputs),
+        wanted=wanted,
+        classes=classes,
+        typed=oip.typed_contents(parameters),
         timeout_s=oip.timeout_s(parameters),
+        priority=oip.priority(parameters),
+        parameters=_own_parameters(parameters),
     )
 
 
+def _own_parameters(parameters: Mapping[str, oip.Parameter]) -> Mapping[str, oip.Parameter]:
+    """Return the caller's own parameters, for the models to read; their number is bounded."""
+    own = oip.custom(parameters)
+    if len(own) > _MAX_PARAMETERS:
+        raise _invalid("parameters", f"has {len(own)} entries; at most {_MAX_PARAMETERS} are passed on")
+    for key in own:
+        if len(key) > _MAX_PARAMETER_NAME:
+            raise _invalid("parameters", f"has a name longer than {_MAX_PARAMETER_NAME} characters")
+    return own
+
+
 def to_model_infer(plan: Plan, query: Query, reply: Reply) -> Any:
-    """Build the OIP answer; an ensemble's says whether it is degraded and who failed."""
-    response = oip.messages.ModelInferResponse(model_name=plan.name, model_version=plan.version, id=query.id)
-    oip.write_outputs(response, reply.outputs)
+    """Build the OIP answer; an ensemble's says whether it is degraded and who failed.
+
+    A model under its own name hands back what parameters it gave itself.
+    """
+    # of a model the version that really answered, which may be newer than the one known here
+    told = plan.version if plan.kind else reply.report.seats[0].version or plan.version
+    response = oip.messages.ModelInferResponse(model_name=plan.name, model_version=told, id=query.id)
+    outputs = oip.classify_all(reply.outputs, query.classes, plan.outputs, batches=plan.batches)
+    oip.write_outputs(response, outputs, typed=query.typed)
     if plan.kind:
         report = reply.report
         parameters: dict[str, oip.Parameter] = {
@@ -75,6 +86,9 @@ def to_model_infer(plan: Plan, query: Query, reply: Reply) -> Any:
         if report.degraded:
             parameters["accord_failed"] = _failed(report)
         oip.write_parameters(response.parameters, parameters)
+    else:
+        for seat in reply.report.seats:
+            oip.write_parameters(response.parameters, seat.parameters)
     return response
 
 
@@ -167,8 +181,8 @@ def _quorum(message: pb.Quorum) -> Quorum:
 
 
 def _check_id(request_id: str) -> None:
-    if len(request_id) > _MAX_ID:
-        raise _invalid("id", f"is longer than {_MAX_ID} characters")
+    if len(request_id) > MAX_ID:
+        raise _invalid("id", f"is longer than {MAX_ID} characters")
 
 
 def to_quorum(quorum: Quorum) -> pb.Quorum:
@@ -195,7 +209,25 @@ def to_infer(plan: Plan, query: Query, reply: Reply) -> pb.InferResponse:
             members=[_member(seat) for seat in report.seats],
             agreement=() if report.agreement is None else report.agreement.tolist(),
             elapsed_s=report.elapsed_s,
+            critical_path=_critical_path(report.critical_path) if report.critical_path else None,
         ),
+    )
+
+
+def to_infer_stream(plan: Plan, query: Query, reply: Reply) -> pb.InferStreamResponse:
+    """Build one of the typed answers to one request."""
+    return pb.InferStreamResponse(
+        answer=to_infer(plan, query, reply), final=reply.final, quorum_met=reply.report.quorum_met
+    )
+
+
+def _critical_path(path: CriticalPath) -> pb.CriticalPath:
+    return pb.CriticalPath(
+        seat=path.seat,
+        elapsed_s=path.elapsed_s,
+        queue_s=path.queue_s,
+        compute_s=path.compute_s,
+        merge_s=path.merge_s,
     )
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from gateway.config.schema import Strategy
 from gateway.engine import override
 from gateway.engine.compile import Problem, compile_ensemble, compile_model
+from gateway.engine.prune import pruned
 from protos.errors import AccordError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.config.schema import Config
     from gateway.engine.override import Overrides
@@ -36,9 +37,13 @@ class Catalog:
         self._members = members
         self._specs: dict[str, ModelSpec | None] = {}
         self._plans: dict[str, Plan] = {}
+        # further versions of models, which share one interface as they share one config
+        self._versions: dict[tuple[str, str], Plan] = {}
         self.problems: tuple[Problem, ...] = ()
         self._served_once: set[str] = set()
+        self._out: set[str] = set()
         self._restrategised = lru_cache(maxsize=128)(self._restrategise)
+        self._cut = lru_cache(maxsize=256)(pruned)
         self.refresh()
 
     def refresh(self) -> bool:
@@ -50,12 +55,17 @@ class Catalog:
         for name in self.config.ensembles:
             self._plans[name], found = compile_ensemble(self.config, name, specs)
             problems.update(dict.fromkeys(found))
+        self._versions.clear()
         for name, model in self.config.models.items():
             if model.expose:
-                self._plans[name] = compile_model(self.config, name, specs[name])
+                spec = specs[name]
+                self._plans[name] = compile_model(self.config, name, spec)
+                for version in spec.versions if spec else ():
+                    self._versions[name, version] = compile_model(self.config, name, spec, version)
         self._specs = specs
         self.problems = tuple(problems)
         self._restrategised.cache_clear()
+        self._cut.cache_clear()
         return True
 
     def plans(self) -> list[Plan]:
@@ -74,13 +84,17 @@ class Catalog:
                 Reason.MODEL_NOT_FOUND, f"there is no model {name[:128]!r}", metadata={"model": name[:128]}
             )
         # a model that is not known yet has no version to compare with
-        if version and plan.version and version != plan.version:
-            raise AccordError(
-                Reason.VERSION_NOT_FOUND,
-                f"model {name!r} has version {plan.version!r}, not {version[:64]!r}",
-                metadata={"model": name},
-            )
-        return plan
+        if version in ("", plan.version) or not plan.version:
+            return plan
+        if (name, version) in self._versions:
+            return self._versions[name, version]
+        spec = self._specs.get(name)
+        known = ", ".join(spec.versions) if spec and spec.versions else plan.version
+        raise AccordError(
+            Reason.VERSION_NOT_FOUND,
+            f"model {name!r} has no version {version[:64]!r}; it has {known}",
+            metadata={"model": name},
+        )
 
     def overridden(self, plan: Plan, overrides: Overrides) -> Plan:
         """Return the plan that a request's overrides ask for.
@@ -98,6 +112,20 @@ class Catalog:
             )
         return override.apply(plan, overrides)
 
+    def wanting(self, plan: Plan, wanted: Sequence[str]) -> Plan:
+        """Return the plan that asks for no more than the wanted outputs need; none named means all.
+
+        Args:
+            plan: The plan that :meth:`overridden` gave.
+            wanted: Names of its outputs.
+        """
+        if not wanted:
+            return plan
+        # a plan made for one request would only push others out
+        lasting = plan in (self._plans.get(plan.name), self._versions.get((plan.name, plan.version)))
+        cut = self._cut if lasting else pruned
+        return cut(plan, frozenset(wanted))
+
     def _restrategise(self, name: str, kind: str, options: str) -> Plan:
         strategy = Strategy.model_validate({"kind": kind, **json.loads(options)})
         changed = self.config.ensembles[name].model_copy(update={"strategy": strategy})
@@ -114,7 +142,7 @@ class Catalog:
 
     def ready(self, plan: Plan) -> bool:
         """Tell whether a call to this plan can be answered now."""
-        return plan.known and plan.can_answer(self.model_ready)
+        return plan.known and plan.name not in self._out and plan.can_answer(self.model_ready)
 
     def server_ready(self) -> bool:
         """Tell whether the server as a whole is ready.
@@ -125,6 +153,30 @@ class Catalog:
         self._served_once |= now
         watched = self.config.ensembles or self._plans
         return bool(now) and self._served_once >= set(watched)
+
+    def spec(self, model: str) -> ModelSpec | None:
+        """Return what is known of a model; None = nothing yet."""
+        return self._specs[model]
+
+    def models_of(self, ensemble: str) -> list[str]:
+        """Return the models that an ensemble is made of, nested ones included, each once."""
+        found: dict[str, None] = {}
+        for member in self.config.ensembles[ensemble].members:
+            nested = member.ensemble is not None
+            found.update(dict.fromkeys(self.models_of(member.target) if nested else [member.target]))
+        return list(found)
+
+    def take_out(self, name: str) -> None:
+        """Answer no more calls to a name, until :meth:`take_in`; as members of others they are asked on."""
+        self._out.add(name)
+
+    def take_in(self, name: str) -> None:
+        """Answer calls to a name again."""
+        self._out.discard(name)
+
+    def is_out(self, name: str) -> bool:
+        """Tell whether a name was taken out."""
+        return name in self._out
 
     def serves(self, name: str) -> bool:
         """Tell whether anything is served under a name."""

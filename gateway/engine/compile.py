@@ -3,7 +3,8 @@
 Rules:
 
 - Nested ensembles become inlined merges; they are not a kind of backend.
-- Equal calls (same model, version and input mapping) are one call with the union of the outputs.
+- Equal calls (same model, version and input mapping) are one call with the union of the outputs; what
+  nobody reads of a nested ensemble is not asked for.
 - A seat whose model is not known yet, or whose outputs cannot be merged with those of the seats before
   it, is *barred*: it counts as failed, its ensemble lives on. ``accord check`` refuses what it can prove.
 - Names and labels are made canonical here, so that a strategy sees one name and one class order.
@@ -16,8 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.config.schema import Quorum
+from gateway.engine.calls import share
 from gateway.engine.labels import aligned, labels_for
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
+from gateway.engine.prune import prune
 from gateway.strategies import registry
 from gateway.strategies.base import SeatSpec, StrategyError
 from protos.errors import Cause
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
     from protos.model import ModelSpec
     from protos.tensor import TensorSpec
 
-__all__ = ["Problem", "compile_ensemble", "compile_model"]
+__all__ = ["MAX_SEATS", "Problem", "compile_ensemble", "compile_model"]
+
+#: Most seats of one plan: ensembles that share ensembles would else double with every level.
+MAX_SEATS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +70,25 @@ def compile_ensemble(
     return _Compiler(config, models).plan(name)
 
 
-def compile_model(config: Config, name: str, spec: ModelSpec | None) -> Plan:
-    """Compile the plan that serves one model under its own name: a single seat whose answer is the answer."""
+def compile_model(config: Config, name: str, spec: ModelSpec | None, version: str = "") -> Plan:
+    """Compile the plan that serves one model under its own name: a single seat whose answer is the answer.
+
+    Args:
+        config: The configuration.
+        name: The model.
+        spec: What is known of it; None = nothing yet.
+        version: The version that it asks for, of those that the specification names; empty = none.
+    """
     strategy = registry.build("first", {})
     calls: tuple[Call, ...] = ()
     readings: tuple[Reading, ...] = ()
     if spec is not None:
         readings = tuple(Reading(source=s.name, spec=_with_rows(s, spec)) for s in spec.outputs)
         inputs = tuple((s.name, s.name) for s in spec.inputs)
-        calls = (Call(model=name, inputs=inputs, outputs=tuple(r.source for r in readings), timeout_s=None),)
+        outputs = tuple(r.source for r in readings)
+        calls = (Call(model=name, inputs=inputs, outputs=outputs, version=version),)
     seat = Seat(
         name=name,
-        path=name,
         target=name,
         source=calls[0] if calls else None,
         weight=1.0,
@@ -96,7 +109,7 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None) -> Plan:
     )
     return Plan(
         name=name,
-        version=spec.version if spec else "",
+        version=version or (spec.version if spec else ""),
         kind="",
         merge=merge,
         calls=calls,
@@ -120,36 +133,42 @@ def _with_rows(spec: TensorSpec, model: ModelSpec) -> TensorSpec:
 
 
 class _Compiler:
-    """Collects calls, request inputs and problems while it descends one ensemble."""
+    """Collects request inputs and problems while it descends one ensemble, into each below it once."""
 
     def __init__(self, config: Config, models: Mapping[str, ModelSpec | None]) -> None:
         self._config = config
         self._models = models
-        self._calls: dict[tuple[str, tuple[tuple[str, str], ...]], list[Call]] = {}
+        self._merges: dict[str, Merge] = {}
         self._inputs: dict[str, tuple[TensorSpec, str]] = {}
         self._batches: bool | None = None
         self._max_rows: list[int] = []
         self._problems: list[Problem] = []
 
     def plan(self, name: str) -> tuple[Plan, list[Problem]]:
-        merge = self._share_calls(self._merge(name, ""))
+        root = self._merge(name)
+        merge, calls = share(prune(root, frozenset(spec.name for spec in root.outputs)))
         ensemble = self._config.ensembles[name]
         plan = Plan(
             name=name,
             version=ensemble.version,
             kind=ensemble.strategy.kind,
             merge=merge,
-            calls=tuple(_joined(calls) for calls in self._calls.values()),
+            calls=calls,
             inputs=tuple(spec for spec, _ in self._inputs.values()),
             max_rows=min(self._max_rows, default=0),
             deadline_s=ensemble.deadline_s or self._config.server.deadline_s,
         )
         return plan, self._problems
 
-    def _merge(self, name: str, above: str) -> Merge:
+    def _merge(self, name: str) -> Merge:
+        if name not in self._merges:
+            self._merges[name] = self._compiled(name)
+        return self._merges[name]
+
+    def _compiled(self, name: str) -> Merge:
         ensemble = self._config.ensembles[name]
         strategy = self._strategy(name, ensemble)
-        seats = [self._seat(name, i, member, above) for i, member in enumerate(ensemble.members)]
+        seats = self._seats(name, ensemble)
         # where outputs only stand side by side, nothing is merged and classes need not agree
         if not strategy.traits.partial:
             seats = self._align(name, ensemble, strategy, seats)
@@ -171,11 +190,23 @@ class _Compiler:
             self._problems.append(Problem(name, None, str(error)))
             return registry.build("tasks", {})
 
-    def _seat(self, ensemble: str, index: int, member: Member, above: str) -> Seat:
-        path = f"{above}/{member.seat}" if above else member.seat
+    def _seats(self, name: str, ensemble: Ensemble) -> list[Seat]:
+        seats, size = [], len(ensemble.members)
+        for index, member in enumerate(ensemble.members):
+            seat = self._seat(name, index, member)
+            if isinstance(seat.source, Merge):
+                below = sum(1 for _ in seats_of(seat.source))
+                size += below
+                if size > MAX_SEATS:
+                    size -= below
+                    problem = f"with it there are more than {MAX_SEATS} seats, nested ones counted; nest less"
+                    seat = self._bar(name, index, seat, problem)
+            seats.append(seat)
+        return seats
+
+    def _seat(self, ensemble: str, index: int, member: Member) -> Seat:
         seat = Seat(
             name=member.seat,
-            path=path,
             target=member.target,
             source=None,
             weight=member.weight,
@@ -183,7 +214,7 @@ class _Compiler:
             timeout_s=member.timeout_s,
         )
         if member.ensemble is not None:
-            merge = self._merge(member.ensemble, path)
+            merge = self._merge(member.ensemble)
             return self._read(ensemble, index, replace(seat, source=merge), member, merge.outputs)
         spec = self._models[member.target]
         if spec is None:
@@ -202,7 +233,7 @@ class _Compiler:
 
     def _call(self, member: Member, spec: ModelSpec) -> Call:
         inputs = tuple((s.name, member.inputs.get(s.name, s.name)) for s in spec.inputs)
-        return Call(model=member.target, inputs=inputs, outputs=(), timeout_s=member.timeout_s)
+        return Call(model=member.target, inputs=inputs)
 
     def _claim_inputs(self, call: Call, spec: ModelSpec) -> str:
         """Enter what the call reads into the request's inputs; return what is wrong, or nothing."""
@@ -289,34 +320,6 @@ class _Compiler:
             fitting.append(seat.spec())
             proved.append(kept)
         return proved, outputs
-
-    def _share_calls(self, merge: Merge) -> Merge:
-        """Make equal calls one call with the union of the outputs and the longest timeout."""
-        for seat in seats_of(merge):
-            if isinstance(seat.source, Call):
-                outputs = tuple(reading.source for reading in seat.readings)
-                call = replace(seat.source, outputs=outputs)
-                self._calls.setdefault((call.model, call.inputs), []).append(call)
-        return self._with_shared(merge)
-
-    def _with_shared(self, merge: Merge) -> Merge:
-        seats = []
-        for seat in merge.seats:
-            match seat.source:
-                case Call(model=model, inputs=inputs):
-                    seats.append(replace(seat, source=_joined(self._calls[model, inputs])))
-                case Merge():
-                    seats.append(replace(seat, source=self._with_shared(seat.source)))
-                case None:
-                    seats.append(seat)
-        return replace(merge, seats=tuple(seats))
-
-
-def _joined(calls: Sequence[Call]) -> Call:
-    outputs = tuple(dict.fromkeys(name for call in calls for name in call.outputs))
-    timeouts = [call.timeout_s for call in calls]
-    longest = None if None in timeouts else max(t for t in timeouts if t is not None)
-    return replace(calls[0], outputs=outputs, timeout_s=longest)
 
 
 def _common_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...] | None:

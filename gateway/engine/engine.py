@@ -6,6 +6,8 @@ Rules:
   of a plug-in's or ours, ends the batch: riders still open are told INTERNAL.
 - Every rider gets exactly one final reply, unless it left. A rider is answered when all its rows are
   closed, at the latest at its own end of waiting; one whose time is over before the start is told so.
+- A rider that wants interim replies gets one whenever a seat's answer arrives and a seat is usable for all
+  its rows: at most one for what arrives together, none after the final one.
 - A call that is rejected for its input is made again rider by rider.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
 - All decisions are the tally's, the strategy's and the verdict's; this module acts and keeps time.
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.engine.plan import Call, Merge, Plan
-from gateway.engine.reply import Closing, build_replies
+from gateway.engine.reply import Moment, build_interim, build_replies
 from gateway.engine.tally import Tally
 from gateway.values import Answer, Failure, Question, Reply, Report
 from protos.errors import INTERNAL_TEXT, AccordError, Cause, Reason
@@ -58,7 +60,8 @@ class Engine:
 
         Args:
             batch: The batch; its route is a :class:`gateway.engine.plan.Plan`.
-            deliver: Called with one final reply for each rider that has not left.
+            deliver: Called with one final reply for each rider that has not left, and before that with
+                interim ones for riders who want them.
         """
         execution = _Execution(self._members, batch, deliver)
         try:
@@ -99,6 +102,8 @@ class _Execution:
         self._tasks: set[asyncio.Task[Answer | Failure]] = set()
         self._done: list[tuple[_Asked, Answer | Failure]] = []
         self._started = self._loop.time()
+        #: Which answers the last interim reply was made of, by rider.
+        self._shown = {rider: b"" for rider in batch.riders if rider.interim}
 
     async def run(self) -> None:
         self._batch.watch(self._changed.set)
@@ -157,6 +162,8 @@ class _Execution:
         while self._ask(self._root, now) | self._close_nested(self._root, now):
             pass
         self._close_riders(now)
+        if self._shown:
+            self._show(now)
         self._drop_unneeded()
 
     def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
@@ -212,12 +219,22 @@ class _Execution:
                     self._join(source, part, tally, seat, now)
 
     def _question(self, call: Call, rows: Mask, until: float) -> Question:
-        inputs = self._batch.inputs
+        inputs, aboard = self._batch.inputs, self._riders
         tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
         if not rows.all():
             tensors = {name: tensor.take(rows) for name, tensor in tensors.items()}
-        ids = [rider.id for rider in self._batch.riders[:1]]
-        return Question(inputs=tensors, outputs=call.outputs, deadline=until, id="".join(ids))
+            aboard = [rider for rider in aboard if rows[rider.rows].any()]
+        # a call for several riders speaks in the name of the first, and ranks as the most urgent
+        return Question(
+            inputs=tensors,
+            outputs=call.outputs,
+            deadline=until,
+            version=call.version,
+            id=aboard[0].id,
+            parameters=self._batch.parameters,
+            priority=min((rider.priority for rider in aboard if rider.priority), default=0),
+            metadata=aboard[0].metadata,
+        )
 
     def _finished(self, key: _Key, asked: _Asked) -> None:
         self._tasks.discard(asked.task)
@@ -264,12 +281,30 @@ class _Execution:
         if not closing:
             return
         self._root.shut(self._batch.rows_of(closing))
-        moment = Closing(
-            batch=self._batch, plan=self._plan, root=self._root, now=now, elapsed_s=now - self._started
-        )
-        for reply in build_replies(moment, closing):
+        for reply in build_replies(self._moment(now), closing):
             self._riders = [rider for rider in self._riders if rider not in reply.riders]
             self._deliver(reply)
+
+    def _show(self, now: float) -> None:
+        """Deliver interim replies to riders for whom there is something new to merge."""
+        for rider in [rider for rider in self._riders if rider.interim]:
+            answered = self._root.answered[:, rider.rows]
+            there = answered.tobytes()
+            if there != self._shown[rider] and answered.all(axis=1).any():
+                self._shown[rider] = there
+                reply = build_interim(self._moment(now), rider)
+                if reply is not None:
+                    self._deliver(reply)
+
+    def _moment(self, now: float) -> Moment:
+        return Moment(
+            batch=self._batch,
+            plan=self._plan,
+            root=self._root,
+            now=now,
+            elapsed_s=now - self._started,
+            clock=self._loop.time,
+        )
 
     def _drop_unneeded(self) -> None:
         for key, asked in list(self._asked.items()):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateway.engine.calls import share
 from gateway.engine.plan import Plan, quorum_met
 from protos.errors import AccordError, Reason
 
@@ -87,7 +88,8 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
         raise invalid(
             plan, "quorum", f"a quorum of {need} cannot be reached by the {chosen.sum()} chosen; set both"
         )
-    return replace(plan, merge=merge)
+    merge, calls = share(merge)
+    return replace(plan, merge=merge, calls=calls)
 
 
 def _outputs(plan: Plan, seats: Sequence[Seat]) -> tuple[TensorSpec, ...]:

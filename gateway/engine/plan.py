@@ -31,12 +31,14 @@ class Call:
         inputs: ``(model's tensor, request's tensor)``.
         outputs: The model's outputs that any seat needs.
         timeout_s: The longest timeout of its seats; None = only the call's budget.
+        version: The version asked for; empty = the one that its configuration names, or the server's choice.
     """
 
     model: str
     inputs: tuple[tuple[str, str], ...]
-    outputs: tuple[str, ...]
-    timeout_s: float | None
+    outputs: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,6 @@ class Seat:
 
     Args:
         name: Its name.
-        path: Its name with the seats above it, ``outer/inner``.
         target: The model or ensemble behind it.
         source: The call or merge that answers for it; None if its model is not known.
         weight: Its weight.
@@ -73,7 +74,6 @@ class Seat:
     """
 
     name: str
-    path: str
     target: str
     source: Call | Merge | None
     weight: float
@@ -104,6 +104,7 @@ class Merge:
         deadline_s: Budget; None = the server's.
         outputs: What it yields, shapes with row axis.
         weights: Seat weights, float64 [k].
+        chosen: Whether each seat is asked, bool [k].
         labels: Canonical class names by output.
     """
 
@@ -115,12 +116,14 @@ class Merge:
     deadline_s: float | None
     outputs: tuple[TensorSpec, ...]
     weights: NDArray[np.float64] = field(init=False)
+    chosen: NDArray[np.bool_] = field(init=False)
     labels: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what every batch needs."""
         specs = [reading.spec for seat in self.seats for reading in seat.readings]
         object.__setattr__(self, "weights", np.array([seat.weight for seat in self.seats], np.float64))
+        object.__setattr__(self, "chosen", np.array([seat.chosen for seat in self.seats], np.bool_))
         object.__setattr__(self, "labels", {spec.name: spec.labels for spec in specs if spec.labels})
 
 
@@ -198,10 +201,9 @@ def quorum_met(merge: Merge, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     Whatever the weights, it takes one usable seat at least: somebody must have answered.
     """
-    chosen = np.array([seat.chosen for seat in merge.seats])
     if merge.quorum is not None and merge.quorum.weight is not None:
         # a rounding slack, so that a share of exactly 2/3 is reached by two of three
-        least = merge.quorum.weight * float(merge.weights[chosen].sum()) * (1 - 1e-12)
+        least = merge.quorum.weight * float(merge.weights[merge.chosen].sum()) * (1 - 1e-12)
         return np.asarray((merge.weights @ usable >= least) & usable.any(axis=0))
     need = merge.quorum.count if merge.quorum is not None else None
-    return np.asarray(usable.sum(axis=0) >= (need or int(chosen.sum())))
+    return np.asarray(usable.sum(axis=0) >= (need or int(merge.chosen.sum())))

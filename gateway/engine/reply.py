@@ -1,4 +1,7 @@
-"""Builds replies: one merge for all riders that close together, one report for those alike."""
+"""Builds replies: one merge for all riders that close together, one report for those alike.
+
+A rider that wants interim replies gets them by itself, of what is there while waiting goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,26 @@ import numpy as np
 
 from gateway.engine.plan import Merge
 from gateway.engine.verdict import to_error, worst
-from gateway.values import Reply, Report, SeatReport
+from gateway.values import CriticalPath, Reply, Report, SeatReport
 from protos.errors import Cause, Outcome
 from protos.tensor import DTYPES, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.engine.plan import Plan
     from gateway.engine.tally import Tally
     from gateway.strategies.base import Array, Mask
     from gateway.values import Batch, Rider
 
-__all__ = ["Closing", "build_replies"]
+__all__ = ["Moment", "build_interim", "build_replies"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
-    """The moment at which some riders of a batch close.
+class Moment:
+    """The moment at which riders of a batch are answered.
 
     Args:
         batch: The batch.
@@ -37,6 +40,7 @@ class Closing:
         root: What is known of the plan's root merge.
         now: The time, monotonic seconds.
         elapsed_s: Seconds since the batch started.
+        clock: Source of monotonic time, for how long merges take.
     """
 
     batch: Batch
@@ -44,71 +48,108 @@ class Closing:
     root: Tally
     now: float
     elapsed_s: float
+    clock: Callable[[], float]
 
 
-def build_replies(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What a merge of some rows yields: outputs, agreement, and how long it took in seconds."""
+
+    outputs: Mapping[str, Array]
+    agreement: Array | None
+    merge_s: float
+
+
+def build_replies(moment: Moment, riders: Sequence[Rider]) -> Iterator[Reply]:
     """Judge, merge and report the rows of riders whose waiting has ended.
 
     Riders for whose rows every seat was usable share one reply; every other rider gets its own.
     """
-    root = closing.root
-    verdicts = root.verdicts(closing.batch.rows_of(riders))
+    root = moment.root
+    verdicts = root.verdicts(moment.batch.rows_of(riders))
     lost = {rider: _cause_of(rider, verdicts) for rider in riders}
     for rider, cause in lost.items():
         if cause is not None:
-            yield _error(closing, rider, cause)
+            yield _error(moment, rider, cause)
     answered = [rider for rider in riders if lost[rider] is None]
     # where a loss leaves outputs out, only riders that fare alike can be merged together
-    together = _alike(answered, root) if closing.plan.merge.strategy.traits.partial else [answered]
+    together = _alike(answered, root) if moment.plan.merge.strategy.traits.partial else [answered]
     for group in together:
         if group:
-            yield from _merged(closing, group)
+            yield from _merged(moment, group)
 
 
-def _merged(closing: Closing, riders: Sequence[Rider]) -> Iterator[Reply]:
-    """Merge the rows of riders that can be answered."""
-    root, strategy = closing.root, closing.plan.merge.strategy
-    rows = closing.batch.rows_of(riders)
+def build_interim(moment: Moment, rider: Rider) -> Reply | None:
+    """Merge what is there for a rider whose waiting goes on; None if the strategy cannot.
+
+    For each of its rows at least one seat must have answered.
+    """
+    rows = moment.batch.rows_of([rider])
     try:
-        merged = root.merged(rows, closing.now) if rows.any() else _nothing(closing.plan)
-        agreement = strategy.agreement(root.state(closing.now), rows, merged) if rows.any() else None
+        merged = _merge(moment, rows)
+        wanted = moment.batch.wanted or merged.outputs
+        return Reply(
+            riders=(rider,),
+            outputs={n: _tensor(merged.outputs[n], moment.plan) for n in wanted if n in merged.outputs},
+            report=_report(moment, rows, merged, quorum_met=not moment.root.verdicts(rows)),
+            final=False,
+        )
+    except Exception:  # noqa: BLE001 - a plug-in's bug costs this reply; the final one will tell
+        _log_failure(moment, [rider])
+        return None
+
+
+def _merged(moment: Moment, riders: Sequence[Rider]) -> Iterator[Reply]:
+    """Merge the rows of riders that can be answered."""
+    rows = moment.batch.rows_of(riders)
+    try:
+        merged = _merge(moment, rows) if rows.any() else _Merged(_nothing(moment.plan), None, 0.0)
     except Exception:  # noqa: BLE001 - a plug-in's bug must not take the batch down
-        _log.exception("strategy %s of %s failed", strategy.kind, closing.plan.name)
-        yield from (_error(closing, rider, Cause.COMBINE_FAILED) for rider in riders)
+        _log_failure(moment, riders)
+        yield from (_error(moment, rider, Cause.COMBINE_FAILED) for rider in riders)
         return
     position = np.cumsum(rows) - 1
-    for group in _alike(riders, root):
-        mine = closing.batch.rows_of(group)
+    for group in _alike(riders, moment.root):
+        mine = moment.batch.rows_of(group)
         picked = position[mine]
         yield from _answers(
-            closing,
-            group,
-            mine,
-            outputs={name: array[picked] for name, array in merged.items()}
-            if len(picked) < rows.sum()
-            else merged,
-            agreement=None if agreement is None else agreement[picked],
+            moment, group, mine, merged if len(picked) == rows.sum() else _part(merged, picked)
         )
 
 
-def _answers(
-    closing: Closing,
-    riders: Sequence[Rider],
-    rows: Mask,
-    *,
-    outputs: Mapping[str, Array],
-    agreement: Array | None,
-) -> Iterator[Reply]:
-    wanted = closing.batch.wanted or tuple(outputs)
-    absent = [name for name in wanted if name not in outputs]
+def _merge(moment: Moment, rows: Mask) -> _Merged:
+    """Let the strategy merge some rows, at least one of them; it may raise anything."""
+    root, started = moment.root, moment.clock()
+    outputs = root.merged(rows, moment.now)
+    agreement = root.merge.strategy.agreement(root.state(moment.now, rows), rows, outputs)
+    return _Merged(outputs, agreement, moment.clock() - started)
+
+
+def _part(merged: _Merged, rows: Array) -> _Merged:
+    outputs = {name: array[rows] for name, array in merged.outputs.items()}
+    return _Merged(outputs, None if merged.agreement is None else merged.agreement[rows], merged.merge_s)
+
+
+def _log_failure(moment: Moment, riders: Sequence[Rider]) -> None:
+    _log.exception(
+        "strategy %s of %s failed",
+        moment.plan.merge.strategy.kind,
+        moment.plan.name,
+        extra={"request_id": ",".join(rider.id[:128] for rider in riders[:8])},
+    )
+
+
+def _answers(moment: Moment, riders: Sequence[Rider], rows: Mask, merged: _Merged) -> Iterator[Reply]:
+    wanted = moment.batch.wanted or tuple(merged.outputs)
+    absent = [name for name in wanted if name not in merged.outputs]
     if absent:
-        cause = _cause_of_absence(closing.root, absent[0], rows)
-        yield from (_error(closing, rider, cause) for rider in riders)
+        cause = _cause_of_absence(moment.root, absent[0], rows)
+        yield from (_error(moment, rider, cause) for rider in riders)
         return
     yield Reply(
         riders=tuple(riders),
-        outputs={name: _tensor(outputs[name], closing.plan) for name in wanted},
-        report=_report(closing, rows, agreement),
+        outputs={name: _tensor(merged.outputs[name], moment.plan) for name in wanted},
+        report=_report(moment, rows, merged, quorum_met=True),
     )
 
 
@@ -145,64 +186,94 @@ def _complete(tally: Tally) -> Mask:
     return complete
 
 
-def _cause_of_absence(root: Tally, output: str, rows: Mask) -> Cause:
+def _cause_of_absence(tally: Tally, output: str, rows: Mask) -> Cause:
     """Return why an output that was asked for by name is not there: the reason of the seat that owes it."""
-    for i, seat in enumerate(root.merge.seats):
-        if output.startswith(f"{seat.name}.") and (cause := root.cause(i, rows)):
-            return cause
+    for i, seat in enumerate(tally.merge.seats):
+        for reading in seat.readings:
+            if output == f"{seat.name}.{reading.spec.name}":
+                nested, cause = tally.nested.get(i), tally.cause(i, rows)
+                if cause is None and nested is not None:
+                    return _cause_of_absence(nested, reading.source, rows)
+                return cause or Cause.QUORUM_NOT_MET
     return Cause.QUORUM_NOT_MET
 
 
-def _error(closing: Closing, rider: Rider, cause: Cause) -> Reply:
-    report = _report(closing, closing.batch.rows_of([rider]), None)
-    merge, usable = closing.plan.merge, closing.root.answered[:, rider.rows]
+def _error(moment: Moment, rider: Rider, cause: Cause) -> Reply:
+    report = _report(moment, moment.batch.rows_of([rider]))
+    merge, usable = moment.plan.merge, moment.root.answered[:, rider.rows]
     if merge.quorum is not None and merge.quorum.weight is not None:
-        chosen = np.array([seat.chosen for seat in merge.seats])
-        share = (merge.weights @ usable).min(initial=np.inf) / (merge.weights[chosen].sum() or 1.0)
+        share = (merge.weights @ usable).min(initial=np.inf) / (merge.weights[merge.chosen].sum() or 1.0)
         quorum = f"{share:.3g}/{merge.quorum.weight:.3g} of the weight"
     else:
-        need = sum(seat.chosen for seat in merge.seats) if merge.quorum is None else merge.quorum.count
+        need = int(merge.chosen.sum()) if merge.quorum is None else merge.quorum.count
         quorum = f"{int(usable.sum(axis=0).min(initial=len(merge.seats)))}/{need}"
-    error = to_error(closing.plan.name, cause, report.seats, quorum)
+    error = to_error(moment.plan.name, cause, report.seats, quorum)
     return Reply(riders=(rider,), error=error, report=report)
 
 
-def _report(closing: Closing, rows: Mask, agreement: Array | None) -> Report:
-    root = closing.root
+def _report(moment: Moment, rows: Mask, merged: _Merged | None = None, *, quorum_met: bool = False) -> Report:
+    root = moment.root
     asked = root.asked[:, rows].any(axis=1) | root.failed[:, rows].any(axis=1)
     used = root.answered[:, rows].all(axis=1) & asked
+    merge_s = merged.merge_s if merged else 0.0
     return Report(
-        seats=tuple(_seat_reports(closing, root, rows)),
+        seats=tuple(_seat_reports(moment, root, rows, "")),
         asked=int(asked.sum()),
         used=int(used.sum()),
-        agreement=agreement,
-        elapsed_s=closing.elapsed_s,
+        agreement=merged.agreement if merged else None,
+        elapsed_s=moment.elapsed_s + merge_s,
+        quorum_met=quorum_met,
+        critical_path=_critical_path(root, rows, "", merge_s) if merged else None,
     )
 
 
-def _seat_reports(closing: Closing, tally: Tally, rows: Mask) -> Iterator[SeatReport]:
-    shares = tally.merge.strategy.shares(tally.state(closing.now), rows)
+def _critical_path(tally: Tally, rows: Mask, above: str, merge_s: float) -> CriticalPath | None:
+    """Return the path through the seat whose usable answer came last, innermost in nested merges."""
+    last, latest = -1, -np.inf
+    for i in np.flatnonzero(tally.answered[:, rows].any(axis=1)).tolist():
+        asked_at, elapsed_s = tally.asked_at[i], tally.elapsed_s[i]
+        if asked_at is not None and elapsed_s is not None and asked_at + elapsed_s > latest:
+            last, latest = i, asked_at + elapsed_s
+    if last < 0:
+        return None
+    path, answer = above + tally.merge.seats[last].name, tally.answers[last]
+    if last in tally.nested and (inner := _critical_path(tally.nested[last], rows, f"{path}/", merge_s)):
+        return inner
+    return CriticalPath(
+        seat=path,
+        elapsed_s=tally.elapsed_s[last] or 0.0,
+        queue_s=answer.queue_s if answer else None,
+        compute_s=answer.compute_s if answer else None,
+        merge_s=merge_s,
+    )
+
+
+def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Iterator[SeatReport]:
+    shares = tally.merge.strategy.shares(tally.state(moment.now, rows), rows)
+    weights = shares.mean(axis=1).tolist() if shares.shape[1] else [0.0] * len(shares)
     for i, seat in enumerate(tally.merge.seats):
         usable = tally.answered[i, rows]
         cause = tally.cause(i, rows)
         asked = bool(tally.asked[i, rows].any())
         answer = tally.answers[i] if asked else None
+        path = above + seat.name
         yield SeatReport(
-            seat=seat.path,
+            seat=path,
             model=seat.target,
             version=answer.version if answer else "",
             outcome=_outcome(tally, i, rows, cause),
             cause=cause,
             message=_message(tally, i, rows, cause),
             attempts=tally.attempts[i] if asked else 0,
-            weight_used=float(shares[i].mean()) if shares.shape[1] else 0.0,
+            weight_used=weights[i],
             elapsed_s=tally.elapsed_s[i] if asked else None,
             queue_s=answer.queue_s if answer else None,
             compute_s=answer.compute_s if answer else None,
-            outputs=_own_outputs(closing, tally, i, rows) if usable.all() else {},
+            outputs=_own_outputs(moment, tally, i, rows) if usable.all() else {},
+            parameters=answer.parameters if answer else {},
         )
         if isinstance(seat.source, Merge):
-            yield from _seat_reports(closing, tally.nested[i], rows)
+            yield from _seat_reports(moment, tally.nested[i], rows, f"{path}/")
 
 
 def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcome:
@@ -213,7 +284,10 @@ def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcom
     asked = tally.asked[seat, rows]
     if not asked.any():
         return Outcome.NOT_ASKED
-    return Outcome.OK if tally.answered[seat, rows][asked].all() else Outcome.CANCELLED
+    answered = tally.answered[seat, rows]
+    if answered[asked].all():
+        return Outcome.OK
+    return Outcome.PENDING if (asked & ~answered & tally.open[rows]).any() else Outcome.CANCELLED
 
 
 def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
@@ -223,7 +297,7 @@ def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
     return cause.text if lost == all_rows else f"{cause.text} (in {lost} of {all_rows} rows)"
 
 
-def _own_outputs(closing: Closing, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:
-    if not closing.batch.keep_members:
+def _own_outputs(moment: Moment, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:
+    if not moment.batch.keep_members:
         return {}
-    return {name: _tensor(array[rows], closing.plan) for name, array in tally.outputs[seat].items()}
+    return {name: _tensor(array[rows], moment.plan) for name, array in tally.outputs(rows)[seat].items()}

@@ -57,10 +57,13 @@ class Tally:
         self.elapsed_s: list[float | None] = [None] * k
         self.answers: list[Answer | None] = [None] * k
         self.attempts = [0] * k
-        self.outputs: list[dict[str, Array]] = [{} for _ in range(k)]
+        self._outputs: list[dict[str, Array]] = [{} for _ in range(k)]
+        #: Rows for which a nested merge left an output out, by seat and name.
+        self._left_out: dict[tuple[int, str], Mask] = {}
         self.nested: dict[int, Tally] = {
             i: Tally(seat.source, n) for i, seat in enumerate(merge.seats) if isinstance(seat.source, Merge)
         }
+        self._names = tuple(seat.name for seat in merge.seats)
         self._eligible = np.array([seat.chosen and seat.barred is None for seat in merge.seats], np.bool_)
 
     def start(self, rows: Mask, until: float | NDArray[np.float64]) -> None:
@@ -72,20 +75,30 @@ class Tally:
             if seat.chosen and seat.barred is not None:
                 self._lose(i, rows, seat.barred)
 
-    def state(self, now: float) -> State:
-        """Return what the strategy may see."""
+    def state(self, now: float, rows: Mask | None = None) -> State:
+        """Return what the strategy may see, of some rows or of all."""
         return State(
             n=self.n,
-            seats=tuple(seat.name for seat in self.merge.seats),
+            seats=self._names,
             weights=self.merge.weights,
             asked=self.asked,
             answered=self.answered,
             failed=self.failed,
             eligible=self._eligible,
-            outputs=self.outputs,
+            outputs=self.outputs(rows),
             labels=self.merge.labels,
             time_left_s=max(0.0, self._latest - now),
         )
+
+    def outputs(self, rows: Mask | None = None) -> Sequence[Mapping[str, Array]]:
+        """Return each seat's outputs, without those that any of the rows lacks though the seat answered."""
+        if not self._left_out:
+            return self._outputs
+        lacking = {key for key, out in self._left_out.items() if (out if rows is None else out & rows).any()}
+        return [
+            {name: array for name, array in held.items() if (seat, name) not in lacking}
+            for seat, held in enumerate(self._outputs)
+        ]
 
     def asks(self, now: float) -> list[tuple[int, Mask]]:
         """Let the strategy plan the next wave, enter it as asked, and return the seats and rows to ask.
@@ -124,7 +137,7 @@ class Tally:
 
     def enter(self, seat: int, rows: Mask, arrays: Mapping[str, Array]) -> None:
         """Enter arrays of ``rows.sum()`` rows, in canonical form, as the seat's answer."""
-        held = self.outputs[seat]
+        held = self._outputs[seat]
         if any(name in held and held[name].shape[1:] != array.shape[1:] for name, array in arrays.items()):
             # its answer to an earlier wave has other open dimensions: the two fit no one array
             self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
@@ -135,8 +148,9 @@ class Tally:
             broken[rows] = _nonfinite(arrays.values(), int(rows.sum()))
             self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
             usable &= ~broken
+        every = rows.all()
         for name, array in arrays.items():
-            if rows.all():
+            if every:
                 held[name] = array
             else:
                 dense = held.get(name)
@@ -146,16 +160,28 @@ class Tally:
         self.answered[seat] |= usable
 
     def enter_merged(self, seat: int, rows: Mask, merged: Mapping[str, Array], now: float) -> None:
-        """Enter what a nested merge yields for some rows; a part of it that is missing is bad output."""
+        """Enter what a nested merge yields for some rows.
+
+        A part that it left out is left out here as well, if this merge can do that; else it is bad output.
+        """
         self._arrived(seat, 1, now)
         arrays: dict[str, Array] = {}
+        left_out: list[str] = []
         for reading in self.merge.seats[seat].readings:
             whole = merged.get(reading.source)
+            if whole is None and self.merge.strategy.traits.partial:
+                left_out.append(reading.spec.name)
+                continue
             array = None if whole is None else _screened(reading, whole, rows)
             if array is None:
                 self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
                 return
             arrays[reading.spec.name] = array
+        if left_out and not arrays:
+            self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+            return
+        for name in left_out:
+            self._left_out.setdefault((seat, name), np.zeros(self.n, np.bool_))[rows] = True
         self.enter(seat, rows, arrays)
 
     def fail(self, seat: int, rows: Mask, failure: Failure, now: float) -> None:
@@ -193,7 +219,8 @@ class Tally:
         """Return rows in groups that can be merged without one row's losses showing in another's answer."""
         if not self.merge.strategy.traits.partial:
             return [rows]
-        _, which = np.unique(self.answered[:, rows], axis=1, return_inverse=True)
+        fares = np.vstack([self.answered, *self._left_out.values()])[:, rows]
+        _, which = np.unique(fares, axis=1, return_inverse=True)
         group = np.full(self.n, -1)
         group[rows] = which.reshape(-1)
         return [group == i for i in range(group.max() + 1)]
@@ -205,7 +232,7 @@ class Tally:
             StrategyError: If it returns another number of rows, which would mix up the riders.
             Exception: Whatever a plug-in raises.
         """
-        merged = self.merge.strategy.combine(self.state(now), rows)
+        merged = self.merge.strategy.combine(self.state(now, rows), rows)
         for name, array in merged.items():
             if len(array) != rows.sum():
                 raise StrategyError(f"output {name!r} has {len(array)} rows, not {rows.sum()}")
@@ -237,9 +264,10 @@ class Tally:
 
     def cause(self, seat: int, rows: slice | Mask) -> Cause | None:
         """Return why a seat is missing from at least one of the rows; the worst of several causes."""
+        if not self.failed[seat, rows].any():
+            return None
         codes = np.unique(self.causes[seat, rows])
-        causes = [_CAUSES[code] for code in codes if code != _NONE]
-        return worst(causes) if causes else None
+        return worst(_CAUSES[code] for code in codes if code != _NONE)
 
     def next_timer(self) -> float:
         """Return when something ends by itself: the merge, a seat, or something nested."""

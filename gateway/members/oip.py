@@ -2,10 +2,10 @@
 
 Rules:
 
-- Each replica has a channel of its own and a prober that asks ModelReady: the gateway needs no word from
-  whoever starts and stops the servers.
-- A failed call is a :class:`Failure`; status codes are translated by cause, never by text.
-- A call that fails on its connection takes the replica out until the prober finds it ready again.
+- A failed call is a :class:`Failure` whose cause ``gateway.members.causes`` finds; foreign words stay here.
+- A call that fails on its connection, or finds the model not ready, takes the replica out until its probe
+  finds it ready again.
+- The time left travels twice: as the RPC's deadline, and as the ``timeout`` parameter for the server's queue.
 """
 
 from __future__ import annotations
@@ -13,69 +13,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
-from gateway.policies.balance import least_loaded
+from gateway.members.channel import CallMetadata, Credentials, open_channel
+from gateway.members.endpoints import Endpoint, Endpoints, look_up
+from gateway.members.pool import Pool, Replica
+from gateway.members.server import Server, by_number, reason_of
+from gateway.policies.backoff import Backoff
 from gateway.values import Answer, Failure, Question
 from protos import oip
-from protos.errors import DOMAIN, Cause
-from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
-from protos.rpc import CHANNEL_OPTIONS
+from protos.errors import Cause
 from protos.tensor import TensorFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from google.protobuf.message import Message
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.config.schema import Oip
+    from gateway.members.causes import Diagnosis
+    from protos.model import ModelSpec
 
 __all__ = ["OipMember", "learn"]
 
 _log = logging.getLogger(__name__)
 
-#: How often a replica is asked whether it is ready, in seconds: while it is not, and while it is.
-PROBE_DOWN_S, PROBE_UP_S = 0.1, 1.0
-PROBE_TIMEOUT_S = 2.0
+#: How soon a replica that is not ready is probed again: our own workers at once, others ever less often.
+_DOWN_LOCAL, _DOWN_REMOTE = Backoff(first_s=0.1, most_s=0.1), Backoff(first_s=0.1, most_s=1.0)
+#: What our workers report of a call, in microseconds.
+_TIMES = ("accord_queue_us", "accord_compute_us")
 
-_CAUSES = {
-    grpc.StatusCode.INVALID_ARGUMENT: Cause.MEMBER_REJECTED_INPUT,
-    grpc.StatusCode.OUT_OF_RANGE: Cause.MEMBER_REJECTED_INPUT,
-    grpc.StatusCode.NOT_FOUND: Cause.MEMBER_NOT_FOUND,
-    grpc.StatusCode.UNAUTHENTICATED: Cause.MEMBER_FORBIDDEN,
-    grpc.StatusCode.PERMISSION_DENIED: Cause.MEMBER_FORBIDDEN,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Cause.MEMBER_RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Cause.MEMBER_TIMEOUT,
-    grpc.StatusCode.UNIMPLEMENTED: Cause.MEMBER_UNSUPPORTED,
-}
-_REASONS = {
-    "MODEL_NOT_READY": Cause.MEMBER_NOT_READY,
-    "SHUTTING_DOWN": Cause.MEMBER_NOT_READY,
-    "DEVICE_OOM": Cause.DEVICE_OOM,
-}
-
-
-@dataclass(slots=True, eq=False)
-class _Replica:
-    target: str
-    channel: grpc.aio.Channel
-    ready: bool = False
-    in_flight: int = 0
-    infer: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.infer = self.method("ModelInfer", oip.messages.ModelInferResponse)
-
-    def method(self, name: str, response: type[Message]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
-        return self.channel.unary_unary(
-            f"/{oip.SERVICE}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response.FromString,
-        )
+#: Every how many probes a replica that is ready is asked again what the model is.
+DESCRIBE_EVERY = 10
 
 
 class OipMember:
@@ -85,8 +54,11 @@ class OipMember:
         name: The model's name in the configuration.
         model: Its name at the servers.
         version: The version to ask for; empty = the server's choice.
-        targets: gRPC targets of its replicas: ``host:port`` or ``unix:PATH``.
+        endpoints: Where its replicas are.
         local: Whether the replicas are our own workers: a broken connection then means a crash.
+        credentials: Certificates; None = no TLS.
+        metadata: Sent with every call.
+        resolve_s: How often the endpoints are looked up, in seconds.
         declared: What its files say of it, before it was ever ready.
         labels: Class names by output, where the files have them; the protocol does not carry them.
         on_change: Called when readiness or the specification changes.
@@ -98,8 +70,11 @@ class OipMember:
         name: str,
         model: str,
         version: str = "",
-        targets: Sequence[str],
+        endpoints: Endpoints,
         local: bool,
+        credentials: Credentials | None = None,
+        metadata: CallMetadata | None = None,
+        resolve_s: float = 5.0,
         declared: ModelSpec | None = None,
         labels: Mapping[str, tuple[str, ...]] | None = None,
         on_change: Callable[[], None],
@@ -107,35 +82,73 @@ class OipMember:
         self.name = name
         self._model = model
         self._version = version
-        self._broken = Cause.WORKER_CRASHED if local else Cause.BACKEND_UNREACHABLE
+        self._local = local
+        self._credentials = credentials
+        self._metadata = metadata or CallMetadata({}, {})
         self._spec = declared
         self._labels = dict(labels or {})
         self._on_change = on_change
-        self._replicas = [_Replica(t, grpc.aio.insecure_channel(t, CHANNEL_OPTIONS)) for t in targets]
-        self._turn = 0
-        self._probers: list[asyncio.Task[None]] = []
+        self._pool = Pool(
+            name=name,
+            endpoints=endpoints,
+            connect=self._connect,
+            probe=self._probe,
+            renewed=credentials.renewed if credentials else lambda: False,
+            resolve_s=resolve_s,
+            down=_DOWN_LOCAL if local else _DOWN_REMOTE,
+            on_change=on_change,
+        )
+
+    @classmethod
+    def remote(
+        cls,
+        name: str,
+        backend: Oip,
+        *,
+        resolve: Callable[[str, int], Awaitable[Sequence[str]]] = look_up,
+        on_change: Callable[[], None],
+    ) -> OipMember:
+        """Return the member that a configuration describes."""
+        return cls(
+            name=name,
+            model=backend.model or name,
+            version=backend.version,
+            endpoints=Endpoints(backend.targets, resolve),
+            local=False,
+            credentials=Credentials(backend.tls) if backend.tls else None,
+            metadata=CallMetadata(backend.metadata, backend.secret_metadata),
+            resolve_s=backend.resolve_s,
+            on_change=on_change,
+        )
 
     def start(self) -> None:
         """Begin to watch the replicas."""
-        self._probers = [asyncio.create_task(self._watch(replica)) for replica in self._replicas]
+        self._pool.start()
 
     async def close(self) -> None:
         """Stop watching and close the channels."""
-        for prober in self._probers:
-            prober.cancel()
-        await asyncio.gather(*self._probers, return_exceptions=True)
-        for replica in self._replicas:
-            await replica.channel.close()
+        await self._pool.close()
 
     @property
     def ready(self) -> bool:
         """Whether a replica is ready."""
-        return any(replica.ready for replica in self._replicas)
+        return self._pool.ready
 
     @property
     def replicas_ready(self) -> int:
         """How many replicas are ready."""
-        return sum(replica.ready for replica in self._replicas)
+        return self._pool.replicas_ready
+
+    @property
+    def servers(self) -> list[Server]:
+        """The servers of its replicas."""
+        return [replica.connection for replica in self._pool.replicas]
+
+    async def refresh(self) -> None:
+        """Probe every replica now, and learn what the model is."""
+        for replica in self._pool.replicas:
+            replica.connection.stale = True
+        await self._pool.probe_all()
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -147,119 +160,122 @@ class OipMember:
         left = question.deadline - time.monotonic()
         if left <= 0:
             return Failure(Cause.MEMBER_TIMEOUT, attempts=0)
-        picked = least_loaded(
-            [r.in_flight for r in self._replicas], [r.ready for r in self._replicas], self._turn
-        )
-        if picked is None:
+        replica = self._pool.pick()
+        if replica is None:
             return Failure(Cause.MEMBER_NOT_READY, attempts=0)
-        self._turn += 1
-        replica = self._replicas[picked]
-        request = oip.messages.ModelInferRequest(
-            model_name=self._model, model_version=self._version, id=question.id
-        )
-        oip.write_inputs(request, question.inputs)
-        for output in question.outputs:
-            request.outputs.add(name=output)
+        request = self._request(question, left)
+        metadata = self._metadata.pairs + question.metadata
         replica.in_flight += 1
-        call = replica.infer(request, timeout=left)
+        call = replica.connection.infer(request, timeout=left, metadata=metadata or None)
         try:
-            return _answer(await call)
+            return self._answer(replica, question.version or self._version, await call)
         except grpc.aio.AioRpcError as error:
             return self._failure(replica, error)
         except (TensorFault, ValueError):
-            _log.exception("model %s at %s: the reply could not be understood", self.name, replica.target)
+            address = replica.endpoint.address
+            _log.exception("model %s at %s: the reply could not be understood", self.name, address)
             return Failure(Cause.WORKER_PROTOCOL_ERROR)
         finally:
             replica.in_flight -= 1
             # abandoned calls are not collected by gRPC (grpc/grpc#43462)
             call.cancel()
 
-    def _failure(self, replica: _Replica, error: grpc.aio.AioRpcError) -> Failure:
-        code, reason = error.code(), _reason(error)
-        cause = _REASONS.get(reason) or _CAUSES.get(code)
-        if cause is None:
-            broken = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-            cause = self._broken if broken else Cause.MEMBER_INTERNAL
-        if cause in (self._broken, Cause.MEMBER_NOT_READY):
-            self._set_ready(replica, ready=False)
+    def _request(self, question: Question, left_s: float) -> Any:
+        request = oip.messages.ModelInferRequest(
+            model_name=self._model, model_version=question.version or self._version, id=question.id
+        )
+        parameters = request.parameters
+        parameters["timeout"].int64_param = max(1, int(left_s * 1e6))
+        if question.priority:
+            parameters["priority"].uint64_param = question.priority
+        if question.parameters:
+            oip.write_parameters(parameters, question.parameters)
+        oip.write_inputs(request, question.inputs)
+        for output in question.outputs:
+            request.outputs.add(name=output)
+        return request
+
+    def _answer(self, replica: Replica[Server], wanted: str, response: Any) -> Answer | Failure:
+        if response is None:  # gRPC's word for bytes that are no message
+            raise ValueError("the reply is not a ModelInferResponse")
+        version = response.model_version
+        # servers without versions, KServe's for one, leave it empty
+        if wanted and version not in ("", wanted):
+            address = replica.endpoint.address
+            _log.warning("model %s at %s answered as version %r", self.name, address, version[:64])
+            return Failure(Cause.MEMBER_BAD_OUTPUT)
+        server = replica.connection
+        server.stale |= not wanted and server.spec is not None and version not in ("", server.spec.version)
+        parameters: dict[str, oip.Parameter] = {}
+        seconds: dict[str, float] = {}
+        for key, message in response.parameters.items():
+            if key in _TIMES:
+                seconds[key] = message.int64_param / 1e6
+            elif kind := message.WhichOneof("parameter_choice"):
+                parameters[key] = getattr(message, kind)
+        return Answer(
+            outputs=oip.read_outputs(response),
+            version=version or wanted,
+            queue_s=seconds.get("accord_queue_us"),
+            compute_s=seconds.get("accord_compute_us"),
+            parameters=oip.custom(parameters) if parameters else parameters,
+        )
+
+    def _failure(self, replica: Replica[Server], error: grpc.aio.AioRpcError) -> Failure:
+        diagnosis = replica.connection.diagnose(error)
+        if diagnosis.out:
+            self._pool.set_ready(replica, ready=False)
+        cause = self._named(diagnosis)
         _log.warning(
-            "model %s at %s failed: %s (%s) %s",
+            "model %s at %s failed: %s (%s %s) %s",
             self.name,
-            replica.target,
+            replica.endpoint.address,
             cause.name,
-            code.name,
+            error.code().name,
+            reason_of(error),
             error.details(),
         )
         return Failure(cause)
 
-    async def _watch(self, replica: _Replica) -> None:
-        while True:
-            try:
-                await self._probe(replica)
-            except grpc.aio.AioRpcError:
-                self._set_ready(replica, ready=False)
-            except Exception:  # noqa: BLE001 - the prober must outlive any surprise
-                _log.exception("probing model %s at %s failed", self.name, replica.target)
-                self._set_ready(replica, ready=False)
-            await asyncio.sleep(PROBE_UP_S if replica.ready else PROBE_DOWN_S)
+    def _named(self, diagnosis: Diagnosis) -> Cause:
+        """Name a broken connection by whose fault it is: of our own workers only a crash breaks one."""
+        broken = self._local and diagnosis.cause is Cause.BACKEND_UNREACHABLE
+        return Cause.WORKER_CRASHED if broken else diagnosis.cause
 
-    async def _probe(self, replica: _Replica) -> None:
-        request = oip.messages.ModelReadyRequest(name=self._model, version=self._version)
-        method = replica.method("ModelReady", oip.messages.ModelReadyResponse)
-        answer = await method(request, timeout=PROBE_TIMEOUT_S)
-        if answer.ready and not replica.ready:
-            spec = await self._describe(replica)
-            if spec != self._spec:
-                self._spec = spec
-                self._on_change()
-        self._set_ready(replica, ready=answer.ready)
+    def _connect(self, endpoint: Endpoint) -> Server:
+        channel = open_channel(endpoint, self._credentials, local=self._local)
+        return Server(channel, self._model, self._version, self._metadata)
 
-    def _set_ready(self, replica: _Replica, *, ready: bool) -> None:
-        if replica.ready != ready:
-            replica.ready = ready
-            _log.info("model %s at %s is %s", self.name, replica.target, "ready" if ready else "not ready")
-            self._on_change()
-
-    async def _describe(self, replica: _Replica) -> ModelSpec:
-        request = oip.messages.ModelMetadataRequest(name=self._model, version=self._version)
-        method = replica.method("ModelMetadata", oip.messages.ModelMetadataResponse)
-        metadata = await method(request, timeout=PROBE_TIMEOUT_S)
-        inputs, outputs = oip.read_metadata(metadata.inputs), oip.read_metadata(metadata.outputs)
-        max_rows = await self._max_rows(replica)
-        if max_rows is None:
-            max_rows = DEFAULT_MAX_ROWS if batches_by_shape((*inputs, *outputs)) else 0
-        return ModelSpec(
-            name=self.name,
-            version=max(metadata.versions, key=_by_number, default=""),
-            platform=metadata.platform,
-            inputs=inputs,
-            outputs=tuple(replace(spec, labels=self._labels.get(spec.name, ())) for spec in outputs),
-            max_rows=max_rows,
-        )
-
-    async def _max_rows(self, replica: _Replica) -> int | None:
-        """Ask for the batch limit; None where the server does not offer Triton's ModelConfig."""
-        request = oip.messages.ModelConfigRequest(name=self._model, version=self._version)
+    async def _probe(self, replica: Replica[Server]) -> str:
+        """Return what speaks against asking a replica; learn what the model is when nothing does."""
+        self._metadata.refresh()
         try:
-            method = replica.method("ModelConfig", oip.messages.ModelConfigResponse)
-            return int((await method(request, timeout=PROBE_TIMEOUT_S)).config.max_batch_size)
+            if not await replica.connection.ready():
+                return "the model is not ready"
+            due = replica.probes % DESCRIBE_EVERY == 0
+            if due or not replica.ready or replica.connection.stale:
+                spec = await replica.connection.describe(self.name, self._labels)
+                if not (spec.inputs and spec.outputs):
+                    return "the server does not say what tensors the model takes and returns"
+                self._learn()
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                return None
-            raise
+            return f"{error.code().name} {error.details()}"
+        return ""
+
+    def _learn(self) -> None:
+        """Take over what the replicas say; where they differ, as during a rollout, the highest version."""
+        specs = [replica.connection.spec for replica in self._pool.replicas if not replica.gone]
+        known = [spec for spec in specs if spec is not None]
+        newest = max(known, key=lambda spec: by_number(spec.version), default=self._spec)
+        if newest != self._spec:
+            self._spec = newest
+            self._on_change()
 
 
 async def learn(name: str, backend: Oip, within_s: float = 5.0) -> ModelSpec | None:
     """Ask a remote server what a model says of itself; None if it is not ready within the time."""
     changed = asyncio.Event()
-    member = OipMember(
-        name=name,
-        model=backend.model or name,
-        version=backend.version,
-        targets=backend.targets,
-        local=False,
-        on_change=changed.set,
-    )
+    member = OipMember.remote(name, backend, on_change=changed.set)
     member.start()
     try:
         async with asyncio.timeout(within_s):
@@ -271,33 +287,3 @@ async def learn(name: str, backend: Oip, within_s: float = 5.0) -> ModelSpec | N
     finally:
         await member.close()
     return member.spec
-
-
-def _by_number(version: str) -> tuple[int, str]:
-    return (int(version), "") if version.isdigit() else (-1, version)
-
-
-def _answer(response: Any) -> Answer:
-    timings = {
-        key: response.parameters[f"accord_{key}_us"].int64_param / 1e6
-        for key in ("queue", "compute")
-        if f"accord_{key}_us" in response.parameters
-    }
-    return Answer(
-        outputs=oip.read_outputs(response),
-        version=response.model_version,
-        queue_s=timings.get("queue"),
-        compute_s=timings.get("compute"),
-    )
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """Return the reason in an error of our own kind, or nothing."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            status = status_pb2.Status.FromString(value)
-            info = error_details_pb2.ErrorInfo()
-            for detail in status.details:
-                if detail.Unpack(info) and info.domain == DOMAIN:
-                    return str(info.reason)
-    return ""

@@ -175,6 +175,15 @@ class Strategy:
         """Return the names of the seat's outputs that the merge needs; the default is all of them."""
         return frozenset(seat.outputs)
 
+    def needs(self, seat: SeatSpec, wanted: frozenset[str]) -> frozenset[str]:
+        """Return what of :meth:`reads` it takes to merge some outputs only; the default is all of it.
+
+        Args:
+            seat: The seat.
+            wanted: Names of merged outputs; the others may then be missing from :meth:`combine`.
+        """
+        return self.reads(seat)
+
     def outputs(self, seats: Sequence[SeatSpec]) -> tuple[TensorSpec, ...]:
         """Return what the merge yields, or prove that it is impossible.
 

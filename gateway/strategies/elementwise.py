@@ -63,6 +63,10 @@ class Elementwise(Strategy):
         """Return the named output, or all."""
         return frozenset(seat.outputs if self.options.output is None else (self.options.output,))
 
+    def needs(self, seat: SeatSpec, wanted: frozenset[str]) -> frozenset[str]:
+        """Return the wanted outputs themselves: each is merged for itself."""
+        return self.reads(seat) & wanted
+
     def outputs(self, seats: Sequence[SeatSpec]) -> tuple[TensorSpec, ...]:
         """Return the outputs that every seat has alike; a merge changes neither datatype nor shape."""
         if self.traits.weighted:

@@ -36,6 +36,10 @@ class Tasks(Strategy):
             ),
         )
 
+    def needs(self, seat: SeatSpec, wanted: frozenset[str]) -> frozenset[str]:
+        """Return the seat's own part of what is wanted."""
+        return frozenset(name for name in seat.outputs if f"{seat.name}.{name}" in wanted)
+
     def outputs(self, seats: Sequence[SeatSpec]) -> tuple[TensorSpec, ...]:
         """Return all outputs of all seats, renamed."""
         if not seats:

@@ -58,6 +58,12 @@ ensembles:
     members:
       - {model: one, inputs: {x: a}, outputs: {score: y}}
       - {model: two, inputs: {x: b}, outputs: {score: y}}
+  racing:
+    strategy: {kind: tasks}
+    members: [{model: single}, {model: slow}]
+  hasty:
+    strategy: {kind: tasks}
+    members: [{model: single}, {model: slow, timeout_s: 0.3}]
   pair:
     strategy: {kind: first}
     members: [{model: slow}, {model: slow, name: again, timeout_s: 5}]

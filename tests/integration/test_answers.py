@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from tests.serving import Served
 
 X = np.array([[1.0, 2.0], [-3.0, 0.5], [0.0, 7.0]], np.float32)
+#: For a model that is quick and one that takes about a fifth of a second.
+RACE = {"x": X[:1], "steps": np.array([20_000])}
 MEAN = np.mean([X.astype(np.float64) @ w for w in WEIGHTS.values()], axis=0).astype(np.float32)
 
 
@@ -220,3 +225,54 @@ def infer(channel: grpc.Channel, request: Any, **options: Any) -> Any:
         response_deserializer=oip.messages.ModelInferResponse.FromString,
     )
     return method(request, timeout=10, **options)
+
+
+def test_answers_are_streamed_as_members_arrive(served: Served) -> None:
+    """Interim answers lead up to the final one, which is what a plain call gets."""
+    with Client(served.address) as client:
+        answers = list(client.infer_stream("racing", RACE))
+        plain = client.infer("racing", RACE)
+    *interim, final = answers
+    assert (final.final, final.quorum_met) == (True, True)
+    assert interim
+    assert not any(answer.final for answer in interim)
+    assert [answer.report.members_used for answer in answers] == [1, 2]
+    np.testing.assert_array_equal(final.outputs["slow.y"], plain.outputs["slow.y"])
+    assert list(interim[0].outputs) == ["single.y"]
+    assert interim[0].report.members[1].outcome == errors_pb2.OUTCOME_PENDING
+
+
+def test_a_stream_ends_with_the_status_of_its_failure(served: Served) -> None:
+    """What came before was interim; the last word is the reason, with the failed member."""
+    with Client(served.address) as client:
+        answers = client.infer_stream("hasty", RACE | {"steps": np.array([10**7])})
+        assert not next(answers).final
+        with pytest.raises(CallError) as failed:
+            list(answers)
+    assert failed.value.reason == "DEADLINE_IN_MEMBER"
+    assert [member.seat for member in failed.value.members] == ["slow"]
+
+
+def test_who_stops_reading_a_stream_ends_it(served: Served) -> None:
+    """The next call is answered as ever: nothing of the abandoned one is in its way."""
+    with Client(served.address) as client:
+        for _ in range(3):
+            answers = client.infer_stream("racing", RACE | {"steps": np.array([10**7])})
+            assert not next(answers).final
+            answers.close()
+        assert client.infer("racing", RACE).outputs["slow.y"].tolist() == RACE["steps"].tolist()
+
+
+def test_the_command_prints_each_answer_of_a_stream(served: Served) -> None:
+    """One JSON object per line, the last one final."""
+    command = [sys.executable, "-m", "accord.cli", "infer", "racing", "--stream", "--json"]
+    done = subprocess.run(
+        [*command, "-i", f"x={X[:1].tolist()}", "-i", "steps=[20000]", "--address", served.address],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["final"] for line in lines] == [False, True]
+    assert [sorted(line["outputs"]) for line in lines] == [["single.y"], ["single.y", "slow.y"]]

@@ -169,7 +169,7 @@ CASES: list[tuple[Reason, Any, str]] = [
     (
         Reason.UNSUPPORTED,
         changed(lambda r: setattr(r.parameters["sequence_id"], "int64_param", 1)),
-        "parameters",
+        "parameters['sequence_id']",
     ),
     (
         Reason.UNSUPPORTED,

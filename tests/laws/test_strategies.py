@@ -71,6 +71,13 @@ class ReadsTooLittle(Mean):
         return frozenset(sorted(seat.outputs)[:1])
 
 
+class NeedsTooLittle(SoftVote):
+    """Says that the label needs nothing but itself."""
+
+    def needs(self, seat: SeatSpec, wanted: frozenset[str]) -> frozenset[str]:
+        return self.reads(seat) & wanted
+
+
 class Batchwise(Mean):
     """Centres a batch: a row's answer depends on its neighbours."""
 
@@ -193,6 +200,7 @@ CONTROLS: dict[str, type[Strategy]] = {
     "declared": Undeclared,
     "complete": Incomplete,
     "reads": ReadsTooLittle,
+    "needs": NeedsTooLittle,
     "rows_alone": Batchwise,
     "rows_subset": CountsRows,
     "absence": CountsMissing,
@@ -254,6 +262,22 @@ class Misshapes(Mean):
         return Exits(np.ones(state.n + 1, np.bool_))
 
 
+class Entangles(Mean):
+    """Adds to each output how many there are."""
+
+    def combine(self, state: State, rows: Mask) -> dict[str, Array]:
+        merged = super().combine(state, rows)
+        return {name: array * array.dtype.type(len(merged)) for name, array in merged.items()}
+
+
+class SettlesByAnother(Mean):
+    """Is content as soon as there is an output that nobody may want."""
+
+    def settled(self, state: State) -> Exits:
+        certain = [outputs["z"][:, 0].any(axis=-1) for outputs in state.outputs if "z" in outputs]
+        return Exits(super().settled(state).done & ~np.any(certain or [np.zeros(state.n, np.bool_)], axis=0))
+
+
 class Hopes(Mean):
     def settled(self, state: State) -> Exits:
         nothing = ~(state.answered | state.failed).any(axis=0)
@@ -301,6 +325,8 @@ class Credits(WeightedMean):
         ("declared", Extra, "which outputs() does not declare"),
         ("declared", Longer, "has shape"),
         ("inputs_untouched", Reweighs, "the weights changed"),
+        ("needs", Entangles, "alone against among all"),
+        ("needs", SettlesByAnother, "other rows are settled"),
         ("settled", Misshapes, "not bool [n]"),
         ("settled", Hopes, "was settled and is no more"),
         ("plan", Waits, "nobody is asked at first"),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from accord.v1 import ensemble_pb2 as pb
-from gateway.edge.convert import from_infer, to_infer, to_quorum
+from gateway.edge.convert import from_infer, to_infer, to_infer_stream, to_quorum
 from gateway.engine.plan import Merge
+from protos.service import Method, ServerStream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from gateway.edge.accounts import Accounts
     from gateway.edge.ask import Asker
     from gateway.engine.plan import Plan, Seat
-    from protos.rpc import CallContext
+    from protos.service import CallContext, Rpc
     from protos.tensor import TensorSpec
 
 __all__ = ["EnsembleService"]
@@ -25,26 +28,41 @@ class EnsembleService:
 
     Args:
         asker: Answers queries.
+        accounts: Counts them.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, accounts: Accounts) -> None:
         self._asker = asker
+        self._accounts = accounts
         self._catalog = asker.catalog
 
-    def methods(self) -> Mapping[str, tuple[Any, Any]]:
-        """Return request type and method for each name."""
+    def methods(self) -> dict[str, Rpc]:
+        """Return the methods by name."""
         return {
-            "Infer": (pb.InferRequest, self.infer),
-            "ListEnsembles": (pb.ListEnsemblesRequest, self.list_ensembles),
-            "DescribeEnsemble": (pb.DescribeEnsembleRequest, self.describe_ensemble),
+            "Infer": Method(pb.InferRequest, self.infer),
+            "InferStream": ServerStream(pb.InferRequest, self.infer_stream),
+            "ListEnsembles": Method(pb.ListEnsemblesRequest, self.list_ensembles),
+            "DescribeEnsemble": Method(pb.DescribeEnsembleRequest, self.describe_ensemble),
         }
 
     async def infer(self, request: pb.InferRequest, context: CallContext) -> pb.InferResponse:
         """Answer one request."""
-        self._asker.admission.check_size(context.request_bytes)
-        query = from_infer(request)
-        plan, reply = await self._asker.ask(query, context)
-        return to_infer(plan, query, reply)
+        with self._accounts.request("Infer", request.ensemble, request.id, context):
+            self._asker.admission.check_size(context.request_bytes)
+            query = from_infer(request)
+            plan, reply = await self._asker.ask(query, context)
+            return to_infer(plan, query, reply)
+
+    async def infer_stream(
+        self, request: pb.InferRequest, context: CallContext
+    ) -> AsyncGenerator[pb.InferStreamResponse, None]:
+        """Answer one request as its members arrive; the last answer is final."""
+        with self._accounts.request("InferStream", request.ensemble, request.id, context):
+            self._asker.admission.check_size(context.request_bytes)
+            query = from_infer(request)
+            async with aclosing(self._asker.stream(query, context)) as replies:
+                async for plan, reply in replies:
+                    yield to_infer_stream(plan, query, reply)
 
     async def list_ensembles(
         self, _request: pb.ListEnsemblesRequest, _context: CallContext

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.convert import from_model_infer, to_model_infer
 from protos import oip
+from protos.model import ModelSpec
+from protos.service import Method, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+    from gateway.edge.accounts import Accounts
     from gateway.edge.ask import Asker
-    from protos.rpc import CallContext
+    from gateway.engine.plan import Plan
+    from gateway.observe.statistics import Ledger
+    from protos.service import CallContext, Received, Rpc
 
 __all__ = ["InferenceService"]
 
 PLATFORM = "accord"
 
+#: Of the protocol's extensions, those that work here. Source: Triton "Protocol extensions".
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+
 
 class InferenceService:
-    """Serves ``inference.GRPCInferenceService``.
+    """Serves ``inference.GRPCInferenceService``, but for what changes the server.
 
     Args:
         asker: Answers queries.
+        accounts: Counts them.
+        ledger: What was done so far.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, accounts: Accounts, ledger: Ledger) -> None:
         self._asker = asker
+        self._accounts = accounts
         self._catalog = asker.catalog
+        self._ledger = ledger
 
-    def methods(self) -> Mapping[str, tuple[Any, Any]]:
-        """Return request type and method for each name."""
+    def methods(self, extensions: Sequence[str] = ()) -> dict[str, Rpc]:
+        """Return the methods by name.
+
+        Args:
+            extensions: Further extensions of the protocol that the same listener offers.
+        """
         m = oip.messages
         return {
-            "ServerLive": (m.ServerLiveRequest, self.server_live),
-            "ServerReady": (m.ServerReadyRequest, self.server_ready),
-            "ModelReady": (m.ModelReadyRequest, self.model_ready),
-            "ServerMetadata": (m.ServerMetadataRequest, self.server_metadata),
-            "ModelMetadata": (m.ModelMetadataRequest, self.model_metadata),
-            "ModelInfer": (m.ModelInferRequest, self.model_infer),
+            "ServerLive": Method(m.ServerLiveRequest, self.server_live),
+            "ServerReady": Method(m.ServerReadyRequest, self.server_ready),
+            "ServerMetadata": Method(
+                m.ServerMetadataRequest, partial(self.server_metadata, extensions=extensions)
+            ),
+            "ModelReady": Method(m.ModelReadyRequest, self.model_ready),
+            "ModelMetadata": Method(m.ModelMetadataRequest, self.model_metadata),
+            "ModelConfig": Method(m.ModelConfigRequest, self.model_config),
+            "ModelStatistics": Method(m.ModelStatisticsRequest, self.model_statistics),
+            "ModelInfer": Method(m.ModelInferRequest, self.model_infer),
+            "ModelStreamInfer": Stream(m.ModelInferRequest, self.model_stream_infer),
+            "TraceSetting": Method(m.TraceSettingRequest, self.trace_setting),
         }
 
     async def server_live(self, _request: Any, _context: CallContext) -> Any:
@@ -51,25 +83,111 @@ class InferenceService:
         ready = self._catalog.server_ready() and not self._asker.admission.draining
         return oip.messages.ServerReadyResponse(ready=ready)
 
-    async def model_ready(self, request: Any, _context: CallContext) -> Any:
-        """Tell whether a model can be answered now; NOT_FOUND if there is none of the name."""
-        plan = self._catalog.plan(request.name, request.version)
-        return oip.messages.ModelReadyResponse(ready=self._catalog.ready(plan))
-
-    async def server_metadata(self, _request: Any, _context: CallContext) -> Any:
+    async def server_metadata(
+        self, _request: Any, _context: CallContext, *, extensions: Sequence[str] = ()
+    ) -> Any:
         """Tell name, version and the extensions that work."""
         return oip.messages.ServerMetadataResponse(
-            name="accord", version=version("accord-gateway"), extensions=["parameters", "binary_tensor_data"]
+            name="accord", version=version("accord-gateway"), extensions=sorted((*EXTENSIONS, *extensions))
         )
 
+    async def model_ready(self, request: Any, _context: CallContext) -> Any:
+        """Tell whether a model can be answered now.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
+        """
+        plan = self._catalog.plan(request.name, request.version)
+        ready = self._catalog.ready(plan) and not self._asker.admission.draining
+        return oip.messages.ModelReadyResponse(ready=ready)
+
     async def model_metadata(self, request: Any, _context: CallContext) -> Any:
-        """Describe a model; MODEL_NOT_READY as long as nothing is known of its members."""
+        """Describe a model.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND, VERSION_NOT_FOUND, or MODEL_NOT_READY while nothing is known of it.
+        """
         plan = self._asker.known(request.name, request.version)
-        return oip.model_metadata(plan.name, [plan.version], PLATFORM, plan.inputs, plan.outputs)
+        spec = self._spec(plan)
+        return oip.model_metadata(spec.name, spec.versions, spec.platform, spec.inputs, spec.outputs)
+
+    async def model_config(self, request: Any, _context: CallContext) -> Any:
+        """Return a model's own config under the name that it has here; an ensemble's says how it merges.
+
+        Raises:
+            AccordError: As :meth:`model_metadata`.
+        """
+        plan = self._asker.known(request.name, request.version)
+        spec = self._spec(plan)
+        if spec.config is None:
+            config = oip.model_config_of(spec, backend=PLATFORM, parameters=_policy(plan))
+        else:
+            config = oip.model_config.ModelConfig()
+            config.CopyFrom(spec.config)
+            config.name, config.max_batch_size = spec.name, spec.max_rows
+        return oip.messages.ModelConfigResponse(config=config)
+
+    async def model_statistics(self, request: Any, _context: CallContext) -> Any:
+        """Tell what a model did since the gateway started; without a name, what all of them did.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
+        """
+        if request.name:
+            plan = self._catalog.plan(request.name, request.version)
+            self._ledger.know(plan.name, plan.version)
+        return oip.statistics_response(self._ledger.entries(request.name, request.version))
+
+    async def trace_setting(self, request: Any, _context: CallContext) -> Any:
+        """Tell the trace settings.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND, or UNSUPPORTED for an update.
+        """
+        if request.model_name:
+            self._catalog.plan(request.model_name)
+        return oip.trace_settings(request)
 
     async def model_infer(self, request: Any, context: CallContext) -> Any:
-        """Answer one request."""
-        self._asker.admission.check_size(context.request_bytes)
-        query = from_model_infer(request)
-        plan, reply = await self._asker.ask(query, context)
-        return to_model_infer(plan, query, reply)
+        """Answer one request.
+
+        Raises:
+            AccordError: Any reason a caller can be told.
+        """
+        with self._accounts.request("ModelInfer", request.model_name, request.id, context):
+            self._asker.admission.check_size(context.request_bytes)
+            query = from_model_infer(request)
+            plan, reply = await self._asker.ask(query, context)
+            return to_model_infer(plan, query, reply)
+
+    def model_stream_infer(
+        self, received: AsyncIterator[Received], context: CallContext
+    ) -> AsyncGenerator[Any, None]:
+        """Answer the requests of a stream."""
+        return oip.stream_infer(received, context, self.model_infer)
+
+    def _spec(self, plan: Plan) -> ModelSpec:
+        """Return what the plan looks like as a model."""
+        seen = ModelSpec(
+            name=plan.name,
+            version=plan.version,
+            versions=(plan.version,),
+            platform=PLATFORM,
+            inputs=plan.inputs,
+            outputs=plan.outputs,
+            max_rows=plan.max_rows,
+        )
+        own = None if plan.kind else self._catalog.spec(plan.name)
+        if own is None:
+            return seen
+        return replace(seen, versions=own.versions or seen.versions, platform=own.platform, config=own.config)
+
+
+def _policy(plan: Plan) -> dict[str, str]:
+    """Return what makes an ensemble's answer, as a config's parameters; a model has none."""
+    if not plan.kind:
+        return {}
+    quorum = plan.merge.quorum
+    need = "all" if quorum is None else str(quorum.count or f"{quorum.weight} of the weight")
+    members = ",".join(seat.name for seat in plan.merge.seats)
+    return {"accord_strategy": plan.kind, "accord_quorum": need, "accord_members": members}

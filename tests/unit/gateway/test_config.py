@@ -159,7 +159,7 @@ def test_a_seat_needs_a_name_of_its_own_where_the_models_will_not_do(tmp_path: P
     """A model may be called v1.2 or have a long name; a seat may not, so it must be given one."""
     for name in ("v1.2", "m" * 65):
         text = f"""
-models: {{{name}: {{oip: {{targets: [x]}}}}}}
+models: {{{name}: {{oip: {{targets: ["x:1"]}}}}}}
 ensembles:
   e: {{strategy: {{kind: mean}}, members: [{{model: {name}}}]}}
 """

@@ -11,9 +11,18 @@ import pytest
 
 from accord.v1 import ensemble_pb2 as pb
 from gateway.config.schema import Quorum
-from gateway.edge.convert import from_infer, from_model_infer, to_infer, to_model_infer, to_quorum
+from gateway.edge.convert import (
+    from_infer,
+    from_model_infer,
+    to_infer,
+    to_infer_stream,
+    to_model_infer,
+    to_quorum,
+)
+from gateway.engine.compile import compile_model
+from gateway.values import Rider
 from protos import oip
-from protos.errors import AccordError, Cause
+from protos.errors import AccordError, Cause, Outcome
 from protos.tensor import Tensor
 from tests.clock import run
 from tests.fakes import (
@@ -22,6 +31,7 @@ from tests.fakes import (
     Turn,
     answers,
     compiled,
+    config,
     drive,
     ensemble,
     fails,
@@ -197,18 +207,50 @@ def output_parameter(name: str, **value: Any) -> Any:
 
 
 UNOFFERED = {
-    "sequence": (parameter("sequence_id", int64_param=7), "UNSUPPORTED", "parameters"),
-    "sequence name": (parameter("sequence_id", string_param="s"), "UNSUPPORTED", "parameters"),
-    "sequence start": (parameter("sequence_start", bool_param=True), "UNSUPPORTED", "parameters"),
-    "classification": (
-        output_parameter("classification", int64_param=3),
+    "sequence": (
+        parameter("sequence_id", int64_param=7),
         "UNSUPPORTED",
-        "outputs[1].parameters",
+        "parameters['sequence_id']",
+    ),
+    "sequence name": (
+        parameter("sequence_id", string_param="s"),
+        "UNSUPPORTED",
+        "parameters['sequence_id']",
+    ),
+    "sequence start": (
+        parameter("sequence_start", bool_param=True),
+        "UNSUPPORTED",
+        "parameters['sequence_start']",
+    ),
+    "sequence start type": (
+        parameter("sequence_start", string_param="true"),
+        "PARAMETER_INVALID",
+        "parameters['sequence_start']",
+    ),
+    "priority type": (
+        parameter("priority", string_param="1"),
+        "PARAMETER_INVALID",
+        "parameters['priority']",
+    ),
+    "priority below zero": (
+        parameter("priority", int64_param=-1),
+        "PARAMETER_INVALID",
+        "parameters['priority']",
+    ),
+    "timeout bool": (
+        parameter("timeout", bool_param=True),
+        "PARAMETER_INVALID",
+        "parameters['timeout']",
+    ),
+    "classification": (
+        output_parameter("classification", int64_param=0),
+        "PARAMETER_INVALID",
+        "outputs[1].parameters['classification']",
     ),
     "shared memory": (
         output_parameter("shared_memory_region", string_param="r"),
         "UNSUPPORTED",
-        "outputs[1].parameters",
+        "outputs[1].parameters['shared_memory_region']",
     ),
     "timeout type": (
         parameter("timeout", string_param="1"),
@@ -226,9 +268,47 @@ UNOFFERED = {
 
 @pytest.mark.parametrize("wrong", UNOFFERED)
 def test_what_a_protocol_request_cannot_have_is_named(wrong: str) -> None:
-    """Sequences, classification and shared memory are refused, not ignored."""
+    """Sequences, shared memory and wrong types are refused, not ignored."""
     request, reason, field = UNOFFERED[wrong]
     assert refused(from_model_infer, request) == (reason, field)
+
+
+def own(*names: str) -> Any:
+    request = model_infer()
+    for name in names:
+        request.parameters[name].int64_param = 1
+    return request
+
+
+def test_the_callers_own_parameters_are_for_the_models() -> None:
+    """Those with a meaning of their own are not passed on, whoever gave it to them."""
+    request = own("timeout", "priority", "triton_x", "accord_x", "classification", "shared_memory_offset")
+    request.parameters["sequence_id"].string_param = ""
+    request.parameters["headers"].string_param = "x"
+    request.parameters["binary_data_output"].bool_param = True
+    request.parameters["temperature"].double_param = 0.5
+    request.parameters["lang"].string_param = "el"
+    query = from_model_infer(request)
+    assert query.parameters == {"temperature": 0.5, "lang": "el"}
+    assert query.priority == 1
+
+
+@pytest.mark.parametrize("kind", ["int64_param", "uint64_param"])
+def test_priority_may_be_of_either_integer_type(kind: str) -> None:
+    """The reference client sends the unsigned one, others the signed."""
+    assert from_model_infer(parameter("priority", **{kind: 7})).priority == 7
+    assert from_model_infer(model_infer()).priority == 0
+
+
+def test_what_a_request_may_pass_on_is_bounded() -> None:
+    """As many parameters and as long names as anyone needs, and no more."""
+    assert len(from_model_infer(own(*(f"p{i}" for i in range(64)))).parameters) == 64
+    assert refused(from_model_infer, own(*(f"p{i}" for i in range(65)))) == (
+        "PARAMETER_INVALID",
+        "parameters",
+    )
+    assert "n" * 256 in from_model_infer(own("n" * 256)).parameters
+    assert refused(from_model_infer, own("n" * 257)) == ("PARAMETER_INVALID", "parameters")
 
 
 def test_parameters_that_ask_for_nothing_are_let_pass() -> None:
@@ -287,6 +367,21 @@ def test_a_whole_answer_names_nobody() -> None:
     assert not to_model_infer(replace(plan, kind=""), query, delivered.reply).parameters
 
 
+def test_a_model_hands_back_its_own_parameters_and_an_ensemble_does_not() -> None:
+    """What a model says beside its outputs is for who asked that model."""
+    y = {"y": np.array([[1.5]], np.float32)}
+    said = answers(y, parameters={"tokens": 7, "stop": "length"})
+    members = {"a": FakeMember(spec("a"), Turn(says=said))}
+    query = from_infer(infer())
+    plain = compile_model(config({}, members), "a", members["a"].spec)
+    (delivered,) = run(drive(members, plain, [0.0]))
+    response = to_model_infer(plain, query, delivered.reply)
+    assert oip.read_parameters(response.parameters) == {"tokens": 7, "stop": "length"}
+    ensembled = compiled(members, {"e": ensemble(*seats("a"))})
+    (delivered,) = run(drive(members, ensembled, [0.0]))
+    assert "tokens" not in to_model_infer(ensembled, query, delivered.reply).parameters
+
+
 def test_the_list_of_failures_stays_within_a_kilobyte() -> None:
     """Whole entries are dropped from the end; none is cut in two."""
     members = {f"m{i:02}-{'x' * 50}": FakeMember(spec("m"), lost(Cause.WORKER_HUNG)) for i in range(40)}
@@ -319,6 +414,24 @@ def test_a_typed_answer_carries_the_whole_report() -> None:
     assert not b.HasField("compute_s")
     assert not b.outputs
     assert list(report.agreement) == []
+    path = report.critical_path
+    assert (path.seat, path.elapsed_s, path.queue_s, path.compute_s) == ("a", 1.0, 0.25, 0.5)
+
+
+def test_an_interim_answer_says_that_it_is_one() -> None:
+    """Beside the answer: whether it is the last, and whether the quorum is met."""
+    members = fakes(a=late(0.1), b=late(0.2))
+    plan = compiled(members, {"e": ensemble(*seats("a", "b"))})
+    rider = Rider("r", slice(0, 1), 0.0, 5.0, interim=True)
+    first, last = (
+        to_infer_stream(plan, from_infer(infer(id="seven")), delivered.reply)
+        for delivered in run(drive(members, plan, [0.0], rider))
+    )
+    assert [(r.final, r.quorum_met, r.answer.id) for r in (first, last)] == [
+        (False, False, "seven"),
+        (True, True, "seven"),
+    ]
+    assert first.answer.report.members[1].outcome == Outcome.PENDING.number
 
 
 def test_agreement_goes_out_row_by_row() -> None:

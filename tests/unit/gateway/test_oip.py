@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
 
+from gateway.members.endpoints import Endpoints
 from gateway.members.oip import OipMember
 from gateway.values import Answer, Failure, Question
 from protos import oip
 from protos.errors import AccordError, Cause, Reason
-from protos.rpc import Method, handlers
+from protos.rpc import handlers
+from protos.service import Method
 from protos.tensor import Tensor, TensorSpec
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class Server:
         self.infer = infer
         self.config = config
         self.ready = True
+        self.optional = self.silent = False
+        self.without: set[str] = set()
         self.cancelled = asyncio.Event()
 
     def methods(self) -> dict[str, Method]:
@@ -38,20 +43,28 @@ class Server:
             "ModelReady": Method(m.ModelReadyRequest, self.model_ready),
             "ModelMetadata": Method(m.ModelMetadataRequest, self.model_metadata),
             "ModelInfer": Method(m.ModelInferRequest, self.model_infer),
+            "ModelConfig": Method(m.ModelConfigRequest, self.model_config),
+            "ServerReady": Method(m.ServerReadyRequest, self.server_ready),
         }
-        return found | (
-            {"ModelConfig": Method(m.ModelConfigRequest, self.model_config)} if self.config else {}
-        )
+        without = self.without | (set() if self.config else {"ModelConfig"})
+        return {name: method for name, method in found.items() if name not in without}
+
+    async def server_ready(self, _request: Any, _context: Any) -> Any:
+        return m.ServerReadyResponse(ready=self.ready)
 
     async def model_ready(self, _request: Any, _context: Any) -> Any:
         return m.ModelReadyResponse(ready=self.ready)
 
     async def model_metadata(self, request: Any, _context: Any) -> Any:
+        if self.silent:
+            return oip.model_metadata(request.name, [], "test", [], [])
         spec = TensorSpec("x", "FP32", (-1, 2))
         return oip.model_metadata(request.name, ["2", "10"], "test", [spec], [spec])
 
     async def model_config(self, _request: Any, _context: Any) -> Any:
-        return m.ModelConfigResponse(config=oip.model_config.ModelConfig(max_batch_size=8))
+        config = oip.model_config.ModelConfig(max_batch_size=8)
+        config.input.add(name="x", optional=self.optional)
+        return m.ModelConfigResponse(config=config)
 
     async def model_infer(self, request: Any, _context: Any) -> Any:
         try:
@@ -62,7 +75,7 @@ class Server:
 
 
 @asynccontextmanager
-async def asking(server: Server, *, targets: int = 1, local: bool = True) -> AsyncIterator[OipMember]:
+async def asking(server: Server, *, local: bool = True, version: str = "") -> AsyncIterator[OipMember]:
     grpc_server = grpc.aio.server()
     grpc_server.add_generic_rpc_handlers([handlers(oip.SERVICE, server.methods())])
     port = grpc_server.add_insecure_port("127.0.0.1:0")
@@ -71,15 +84,16 @@ async def asking(server: Server, *, targets: int = 1, local: bool = True) -> Asy
     member = OipMember(
         name="here",
         model="there",
-        targets=[f"127.0.0.1:{port}"] * targets,
+        endpoints=Endpoints([f"127.0.0.1:{port}"]),
         local=local,
+        version=version,
         on_change=changed.set,
     )
     member.start()
-    while not member.ready:
-        await changed.wait()
-        changed.clear()
     try:
+        while not member.ready:
+            await changed.wait()
+            changed.clear()
         yield member
     finally:
         await member.close()
@@ -230,7 +244,11 @@ async def test_a_broken_connection_is_a_crash_only_of_our_own_workers(local: boo
     await grpc_server.start()
     changed = asyncio.Event()
     member = OipMember(
-        name="here", model="there", targets=[f"127.0.0.1:{port}"], local=local, on_change=changed.set
+        name="here",
+        model="there",
+        endpoints=Endpoints([f"127.0.0.1:{port}"]),
+        local=local,
+        on_change=changed.set,
     )
     member.start()
     while not member.ready:
@@ -241,3 +259,112 @@ async def test_a_broken_connection_is_a_crash_only_of_our_own_workers(local: boo
     await grpc_server.stop(None)
     assert await task == Failure(cause)
     await member.close()
+
+
+async def test_everything_a_question_carries_reaches_the_server() -> None:
+    """The time left in microseconds, the priority as tritonclient types it, parameters and the id."""
+    seen: list[Any] = []
+
+    async def look(request: Any) -> Any:
+        seen.append(request)
+        return await echo(request)
+
+    async with asking(Server(look)) as member:
+        await member.ask(replace(question(2.0), priority=3, parameters={"heat": 0.5, "top": 7, "on": True}))
+        await member.ask(question(2.0))
+    full, plain = (request.parameters for request in seen)
+    assert 1_000_000 < full["timeout"].int64_param <= 2_000_000
+    assert full["priority"].WhichOneof("parameter_choice") == "uint64_param"
+    assert full["priority"].uint64_param == 3
+    assert (full["heat"].double_param, full["top"].int64_param, full["on"].bool_param) == (0.5, 7, True)
+    assert list(plain) == ["timeout"]
+    assert seen[0].id == "7"
+
+
+async def test_the_models_own_parameters_come_back() -> None:
+    """Times of ours and what Triton reserves are no part of them."""
+
+    async def talk(request: Any) -> Any:
+        response = await echo(request)
+        oip.write_parameters(response.parameters, {"confident": True, "triton_final_response": True})
+        return response
+
+    async with asking(Server(talk)) as member:
+        answer = await member.ask(question())
+    assert isinstance(answer, Answer)
+    assert answer.parameters == {"confident": True}
+    assert answer.queue_s == 0.001
+
+
+@pytest.mark.parametrize(("answered", "usable"), [("10", True), ("", True), ("11", False)])
+async def test_an_answer_of_another_version_than_the_pinned_one_is_not_used(
+    answered: str, usable: bool
+) -> None:
+    """A server that has no versions answers none, which is no contradiction."""
+    asked: list[str] = []
+
+    async def versioned(request: Any) -> Any:
+        asked.append(request.model_version)
+        response = await echo(request)
+        response.model_version = answered
+        return response
+
+    async with asking(Server(versioned), version="10") as member:
+        answer = await member.ask(question())
+        assert member.spec is not None
+        assert member.spec.version == "10"
+    assert asked == ["10"]
+    if usable:
+        assert isinstance(answer, Answer)
+        assert answer.version == "10"
+    else:
+        assert answer == Failure(Cause.MEMBER_BAD_OUTPUT)
+
+
+async def test_a_reply_that_is_no_message_is_a_failure() -> None:
+    """Where the bytes cannot be parsed, gRPC hands over nothing."""
+
+    class Bytes:
+        def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+            return b"\xff\xff\xff"
+
+    async def garbage(_request: Any) -> Any:
+        return Bytes()
+
+    async with asking(Server(garbage)) as member:
+        assert await member.ask(question()) == Failure(Cause.WORKER_PROTOCOL_ERROR)
+
+
+async def test_optional_inputs_and_the_config_are_kept() -> None:
+    """What only Triton's ModelConfig tells is read from it, and the message is there for whoever asks us."""
+    async with asking(Server(echo)) as member:
+        assert member.spec is not None
+        assert member.spec.config.max_batch_size == 8
+        assert not member.spec.inputs[0].optional
+    server = Server(echo)
+    server.optional = True
+    async with asking(server) as member:
+        assert member.spec is not None
+        assert member.spec.inputs[0].optional
+        hash(member.spec)
+    async with asking(Server(echo, config=False)) as member:
+        assert member.spec is not None
+        assert member.spec.config is None
+
+
+async def test_a_server_that_cannot_tell_of_models_is_asked_for_itself() -> None:
+    """Without ModelReady, the server's own readiness counts."""
+    server = Server(echo)
+    server.without = {"ModelReady"}
+    async with asking(server) as member:
+        assert isinstance(await member.ask(question()), Answer)
+
+
+async def test_a_model_without_tensors_is_not_served(caplog: pytest.LogCaptureFixture) -> None:
+    """Some servers describe nothing by default; requests could only be refused, so the log says why."""
+    server = Server(echo)
+    server.silent = True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5), asking(server):
+            pass
+    assert "does not say what tensors" in caplog.text

@@ -357,7 +357,7 @@ def test_a_nested_ensemble_is_inlined() -> None:
     plan, problems = compile_ensemble(config(nested(), models), "e", models)
     assert problems == []
     assert isinstance(plan.merge.seats[0].source, Merge)
-    assert [seat.path for seat in plan.seats()] == ["in", "in/a", "in/b", "a"]
+    assert [seat.name for seat in plan.seats()] == ["in", "a", "b", "a"]
     assert [call.model for call in plan.calls] == ["a", "b"]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from gateway.strategies.means import Mean
 from gateway.values import Answer, Failure, Rider
 from protos.errors import Cause, Outcome
 from protos.tensor import TensorSpec
-from tests.clock import run
+from tests.clock import VirtualLoop, run
 from tests.fakes import (
     FakeMember,
     Turn,
@@ -24,6 +26,7 @@ from tests.fakes import (
     late,
     lost,
     one,
+    one_of,
     outcomes,
     riders,
     seats,
@@ -31,6 +34,7 @@ from tests.fakes import (
 )
 
 if TYPE_CHECKING:
+    from gateway.strategies.base import Array, Mask, State
     from gateway.values import Question
 
 # --- riders --------------------------------------------------------------------------------------------
@@ -208,6 +212,53 @@ def test_the_report_says_what_each_seat_did() -> None:
     assert got.reply.report.degraded
 
 
+def test_the_critical_path_is_that_of_the_last_usable_answer() -> None:
+    """Its parts follow one another, whoever else was asked beside it; a failure is nobody's answer."""
+    y = {"y": np.array([[1.0]], np.float32)}
+    members = {
+        "a": FakeMember(spec("a"), Turn(says=answers(y, queue_s=0.1, compute_s=0.2), after_s=0.4)),
+        "b": FakeMember(spec("b"), Turn(says=answers(y, queue_s=0.5, compute_s=0.1), after_s=0.7)),
+        "c": FakeMember(spec("c"), lost(Cause.WORKER_CRASHED, 0.9)),
+    }
+    path = one(members, {"e": ensemble(*seats("a", "b", "c"), quorum=1)}, [0.0]).reply.report.critical_path
+    assert path is not None
+    assert (path.seat, path.elapsed_s, path.queue_s, path.compute_s) == ("b", 0.7, 0.5, 0.1)
+    assert path.merge_s == 0.0
+
+
+def test_the_critical_path_leads_into_nested_ensembles() -> None:
+    """The seat is the innermost one whose answer the others waited for."""
+    members = fakes(a=late(0.1), b=late(0.4), c=late(0.2))
+    plan = {"inner": ensemble(*seats("a", "b")), "e": ensemble({"ensemble": "inner"}, {"model": "c"})}
+    path = one(members, plan, [0.0]).reply.report.critical_path
+    assert path is not None
+    assert (path.seat, path.elapsed_s, path.queue_s) == ("inner/b", pytest.approx(0.4), None)
+
+
+def test_the_merge_is_timed() -> None:
+    """Its own time is part of the answer's wall time."""
+
+    class Slow(Mean):
+        def combine(self, state: State, rows: Mask) -> dict[str, Array]:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop._jumping.now += 0.25
+            return super().combine(state, rows)
+
+    members = fakes(a=late(0.5))
+    got = one_of(members, compiled(members, {"e": ensemble(*seats("a"))}, strategy=Slow()), [0.0])
+    path = got.reply.report.critical_path
+    assert path is not None
+    assert path.merge_s == pytest.approx(0.25)
+    assert got.reply.report.elapsed_s == pytest.approx(0.75)
+
+
+def test_an_error_has_no_critical_path() -> None:
+    """There is no answer that waited for anyone."""
+    members = fakes(a=late(0.1), b=lost(Cause.WORKER_CRASHED))
+    assert one(members, {"e": ensemble(*seats("a", "b"))}, [0.0]).reply.report.critical_path is None
+
+
 def test_a_member_that_was_never_reached_has_no_attempts() -> None:
     """Attempts count calls that left: a member refused before its call was made reports none."""
     members = {"a": FakeMember(spec("a"), Turn(says=fails(Cause.MEMBER_NOT_READY, attempts=0)))}
@@ -300,7 +351,7 @@ def test_a_task_lost_for_one_rider_is_not_lost_for_the_others() -> None:
 
 
 def test_a_nested_task_lost_for_one_row_is_not_lost_for_the_others() -> None:
-    """The same one level down: the row that lacks a part is unusable, its neighbours are not."""
+    """The same one level down: the rider that lacks a part gets the others, and its neighbours get all."""
     members = fakes(a=late(0.1, 1.0), b=Turn(says=adds(3.0, broken={20.0: np.nan})))
     plan = compiled(
         members,
@@ -313,7 +364,47 @@ def test_a_nested_task_lost_for_one_row_is_not_lost_for_the_others() -> None:
     got = {d.reply.riders[0]: d for d in run(drive(members, plan, [10.0, 20.0], good, bad))}
     assert got[good].reason == ""
     assert got[good].reply.outputs["inner.b.y"].array().tolist() == [[13.0]]
-    assert got[bad].reason == "MEMBER_BAD_OUTPUT"
+    assert list(got[bad].reply.outputs) == ["inner.a.y"]
+    assert outcomes(got[bad])["inner/b"] == ("UNUSABLE", "NONFINITE_OUTPUT")
+    assert got[bad].reply.report.degraded
+
+
+def test_a_nested_part_that_was_asked_for_by_name_fails_with_its_own_reason() -> None:
+    """Two levels down, it is still that very member's fault that the caller is told."""
+    members = fakes(a=late(0.1, 1.0), b=lost(Cause.WORKER_CRASHED), c=late(0.1))
+    plan = {
+        "inner": ensemble(*seats("a", "b"), kind="tasks", quorum=1),
+        "e": ensemble({"ensemble": "inner"}, {"model": "c"}, kind="tasks"),
+    }
+    assert one(members, plan, [0.0], wanted=["inner.b.y"]).reason == "MEMBER_UNAVAILABLE"
+    assert list(one(members, plan, [0.0]).reply.outputs) == ["inner.a.y", "c.y"]
+
+
+def test_a_nested_part_lost_for_one_row_of_a_rider_is_left_out_of_its_answer() -> None:
+    """A tensor has no holes: the other row's part goes too, and is not filled with what nobody said."""
+    members = fakes(a=late(0.1, 1.0), b=Turn(says=adds(3.0, broken={20.0: np.nan})))
+    plan = {
+        "inner": ensemble(*seats("a", "b"), kind="tasks", quorum=1),
+        "middle": ensemble({"ensemble": "inner"}, kind="tasks"),
+        "e": ensemble({"ensemble": "middle"}, kind="tasks"),
+    }
+    got = one(members, plan, [10.0, 20.0], keep_members=True)
+    assert list(got.reply.outputs) == ["middle.inner.a.y"]
+    assert got.reply.outputs["middle.inner.a.y"].array().ravel().tolist() == [11.0, 21.0]
+    kept = {seat.seat: sorted(seat.outputs) for seat in got.reply.report.seats}
+    assert kept["middle"] == ["inner.a.y"]
+    assert kept["middle/inner"] == ["a.y"]
+
+
+def test_a_merge_cannot_do_without_a_nested_part() -> None:
+    """Where every output must be there, a part that is missing makes the whole seat unusable."""
+    members = fakes(a=late(0.1, 1.0), b=lost(Cause.WORKER_CRASHED), c=late(0.1))
+    plan = {
+        "inner": ensemble(*seats("a", "b"), kind="tasks", quorum=1),
+        "e": ensemble({"ensemble": "inner", "outputs": {"y": "b.y"}}, {"model": "c"}, quorum=1),
+    }
+    got = one(members, plan, [0.0])
+    assert got.reply.report.seats[0].missing
 
 
 def test_wanted_outputs_come_alone_and_in_the_order_asked() -> None:

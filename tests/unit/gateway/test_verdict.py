@@ -104,7 +104,7 @@ def merge_of(
     weights: tuple[float, ...], required: tuple[bool, ...], quorum: Quorum | None, nonfinite: str = "drop"
 ) -> Merge:
     seats = tuple(
-        Seat(name=f"s{i}", path=f"s{i}", target="m", source=None, weight=w, required=r, timeout_s=None)
+        Seat(name=f"s{i}", target="m", source=None, weight=w, required=r, timeout_s=None)
         for i, (w, r) in enumerate(zip(weights, required, strict=True))
     )
     return Merge(

@@ -1,0 +1,193 @@
+"""One server of the Open Inference Protocol: its calls, whether it is ready, and what it says of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.members.causes import Diagnosis, Kind, diagnose, kind_of
+from protos import oip
+from protos.errors import DOMAIN, Cause
+from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.members.channel import CallMetadata
+
+__all__ = ["Server", "by_number", "reason_of"]
+
+#: How long a server may take to tell something of itself, in seconds.
+PROBE_TIMEOUT_S = 2.0
+#: How long it may take to load a model.
+LOAD_TIMEOUT_S = 600.0
+
+m = oip.messages
+
+
+class Server:
+    """A server that hosts one model of ours.
+
+    Args:
+        channel: The way to it; closed with this.
+        model: The model's name there.
+        version: The version wanted; empty = the server's choice.
+        metadata: Sent with every call.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, model: str, version: str, metadata: CallMetadata) -> None:
+        self._channel = channel
+        self._model = model
+        self._version = version
+        self._metadata = metadata
+        self._tells_of_models = True
+        self.kind = Kind.OTHER
+        #: What the model was when it was described last, and whether an answer has shown otherwise since.
+        self.spec: ModelSpec | None = None
+        self.stale = False
+        self.infer = self._method(m.ModelInferRequest, m.ModelInferResponse, "ModelInfer")
+        self._server_ready = self._method(m.ServerReadyRequest, m.ServerReadyResponse, "ServerReady")
+        self._server_metadata = self._method(
+            m.ServerMetadataRequest, m.ServerMetadataResponse, "ServerMetadata"
+        )
+        self._model_ready = self._method(m.ModelReadyRequest, m.ModelReadyResponse, "ModelReady")
+        self._model_metadata = self._method(m.ModelMetadataRequest, m.ModelMetadataResponse, "ModelMetadata")
+        self._model_config = self._method(m.ModelConfigRequest, m.ModelConfigResponse, "ModelConfig")
+        self._load = self._method(
+            m.RepositoryModelLoadRequest, m.RepositoryModelLoadResponse, "RepositoryModelLoad"
+        )
+        self._unload = self._method(
+            m.RepositoryModelUnloadRequest, m.RepositoryModelUnloadResponse, "RepositoryModelUnload"
+        )
+
+    async def close(self) -> None:
+        """End the channel, with every call on it."""
+        await self._channel.close()
+
+    async def ready(self) -> bool:
+        """Ask whether the model is ready; a server that cannot tell is asked for itself.
+
+        Raises:
+            grpc.aio.AioRpcError: If it does not answer, or knows no such model.
+        """
+        if self._tells_of_models:
+            try:
+                request = m.ModelReadyRequest(name=self._model, version=self._version)
+                return bool((await self._tell(self._model_ready, request)).ready)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise
+                self._tells_of_models = False
+        return bool((await self._tell(self._server_ready, m.ServerReadyRequest())).ready)
+
+    async def describe(self, name: str, labels: Mapping[str, tuple[str, ...]]) -> ModelSpec:
+        """Ask what the server is, and what the model is.
+
+        Args:
+            name: The model's name here.
+            labels: Class names by output; the protocol does not carry them.
+
+        Raises:
+            grpc.aio.AioRpcError: If it does not tell what the model is.
+        """
+        self.kind = await self._identify()
+        asked = {"name": self._model, "version": self._version}
+        metadata = await self._tell(self._model_metadata, m.ModelMetadataRequest(**asked))
+        config = await self._config(m.ModelConfigRequest(**asked))
+        self.spec = _spec(name, self._version, metadata, config, labels)
+        self.stale = False
+        return self.spec
+
+    async def load(self) -> None:
+        """Have the server load the model again.
+
+        Raises:
+            grpc.aio.AioRpcError: If it cannot.
+        """
+        request = m.RepositoryModelLoadRequest(model_name=self._model)
+        await self._load(request, timeout=LOAD_TIMEOUT_S, metadata=self._metadata.pairs)
+
+    async def unload(self) -> None:
+        """Have the server take the model out.
+
+        Raises:
+            grpc.aio.AioRpcError: If it cannot.
+        """
+        request = m.RepositoryModelUnloadRequest(model_name=self._model)
+        await self._unload(request, timeout=LOAD_TIMEOUT_S, metadata=self._metadata.pairs)
+
+    def diagnose(self, error: grpc.aio.AioRpcError) -> Diagnosis:
+        """Find out why a call failed."""
+        return diagnose(self.kind, error.code().value[0], error.details() or "", reason_of(error))
+
+    async def _identify(self) -> Kind:
+        try:
+            told = await self._tell(self._server_metadata, m.ServerMetadataRequest())
+        except grpc.aio.AioRpcError:
+            return Kind.OTHER
+        return kind_of(told.name, told.extensions)
+
+    async def _config(self, request: Any) -> Any:
+        """Return Triton's ModelConfig, or None where the server does not offer it, or not to us."""
+        try:
+            return (await self._tell(self._model_config, request)).config
+        except grpc.aio.AioRpcError as error:
+            if self.diagnose(error).cause in (Cause.MEMBER_UNSUPPORTED, Cause.MEMBER_FORBIDDEN):
+                return None
+            raise
+
+    async def _tell(self, method: grpc.aio.UnaryUnaryMultiCallable[Any, Any], request: Any) -> Any:
+        return await method(request, timeout=PROBE_TIMEOUT_S, metadata=self._metadata.pairs)
+
+    def _method(self, request: Any, response: Any, name: str) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        return self._channel.unary_unary(
+            f"/{oip.SERVICE}/{name}",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Return the reason in an error of our own kind, or nothing."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            info = error_details_pb2.ErrorInfo()
+            try:
+                details = status_pb2.Status.FromString(value).details
+                if any(detail.Unpack(info) and info.domain == DOMAIN for detail in details):
+                    return str(info.reason)
+            except DecodeError:
+                return ""
+    return ""
+
+
+def _spec(
+    name: str, version: str, metadata: Any, config: Any, labels: Mapping[str, tuple[str, ...]]
+) -> ModelSpec:
+    inputs, outputs = oip.read_metadata(metadata.inputs), oip.read_metadata(metadata.outputs)
+    if config is None:
+        max_rows = DEFAULT_MAX_ROWS if batches_by_shape((*inputs, *outputs)) else 0
+        optional: frozenset[str] = frozenset()
+    else:
+        max_rows = int(config.max_batch_size)
+        optional = oip.optional_inputs(config)
+    versions = (version,) if version else tuple(sorted(metadata.versions, key=by_number))
+    return ModelSpec(
+        name=name,
+        version=versions[-1] if versions else "",
+        versions=versions,
+        platform=metadata.platform,
+        inputs=tuple(replace(spec, optional=spec.name in optional) for spec in inputs),
+        outputs=tuple(replace(spec, labels=labels.get(spec.name, ())) for spec in outputs),
+        max_rows=max_rows,
+        config=config,
+    )
+
+
+def by_number(version: str) -> tuple[int, str]:
+    """Return what versions are ordered by: numbers as such, and before them whatever is none."""
+    return (int(version), "") if version.isdigit() else (-1, version)
