@@ -26,11 +26,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype
 
 from protos import oip
+from protos.address import Address
 from protos.oip import messages
 from protos.tensor import DTYPES, Tensor
 from tests import models
 from tests.serving import failed
-from protos.address import Address
 from workers.control import Control
 from workers.hosting import host
 from workers.service import EXTENSIONS, Service

@@ -78,7 +78,7 @@ def wait(channel: grpc.Channel, model: str) -> None:
 
 def reason(channel: grpc.Channel, model: str) -> str:
     try:
-        return failed(lambda: infer(channel, model, X)).info.reason
+        return str(failed(lambda: infer(channel, model, X)).info.reason)
     except AssertionError:
         return ""
 

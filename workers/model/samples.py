@@ -180,7 +180,7 @@ def _zero_row(files: ModelFiles, spec: ModelSpec) -> Mapping[str, Array]:
 def _check_size(files: ModelFiles, tensor: TensorSpec, dims: tuple[int, ...], *, rows: int = 1) -> None:
     """Refuse what would have to be allocated first to be seen to be too much."""
     try:
-        count = checked_count(tensor.name, tensor.datatype, (max(rows, 1), *dims))
+        count = max(rows, 1) * checked_count(tensor.name, tensor.datatype, dims)
     except TensorFault as fault:
         raise ModelError(files.path, f"cannot be warmed up: input {tensor.name!r} {fault.problem}") from None
     size = count * DTYPES[tensor.datatype].itemsize

@@ -25,6 +25,7 @@ __all__ = [
     "Ask",
     "Cancel",
     "Case",
+    "Ends",
     "Growth",
     "Infer",
     "Refused",
@@ -187,6 +188,11 @@ class Answer:
 
     message: Any
     outputs: Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The end of the server's process."""
 
 
 def outputs(answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import asyncio
 import queue
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -21,15 +20,26 @@ from tritonclient.utils import InferenceServerException
 from protos import oip
 from protos.oip import messages
 from protos.tensor import Tensor, datatype_of
-from tests.interop.conformance.case import Answer, Ask, Cancel, Growth, Infer, Refused, Rpc, Script, Stream
+from tests.interop.conformance.case import (
+    Answer,
+    Ask,
+    Cancel,
+    Growth,
+    Infer,
+    Refused,
+    Rpc,
+    Script,
+    Stream,
+    outputs,
+)
 from tests.serving import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from tests.interop.conformance.targets import Target
 
-__all__ = ["CLIENTS", "Aio", "Client", "Stub", "Sync", "request", "seen"]
+__all__ = ["CLIENTS", "Aio", "Client", "Stub", "Sync", "request"]
 
 #: Longest wait for anything, so that a server that says nothing fails the case alone.
 PATIENCE_S = 20.0
@@ -67,17 +77,20 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
 
-    def send(self, what: Any) -> Any:
-        """Send something and return what came back; an error is an outcome like any other."""
+    def see(self, what: Any, view: Callable[[Any], Any]) -> Any:
+        """Send something and return what is seen: errors as they are, all else as the view tells it."""
         match what:
             case Script():
-                return [_viewed(self.send(step), view) for step, view in what.steps]
+                return [self.see(step, of_step) for step, of_step in what.steps]
             case Growth():
                 return self._growth(what)
         try:
-            return self._send(what)
+            found = self._send(what)
         except (grpc.RpcError, InferenceServerException) as error:
             return _refused(error)
+        if isinstance(what, Stream):
+            return [one if isinstance(one, Refused) else view(one) for one in found]
+        return found if isinstance(found, Refused) else view(found)
 
     def _send(self, what: Any) -> Any:
         raise NotImplementedError
@@ -86,11 +99,11 @@ class Client:
         def read() -> Any:
             # the protocol lets a server count after it has answered
             time.sleep(0.05)
-            return self.send(Ask("get_inference_statistics", growth.model)).model_stats[0]
+            return self._send(Ask("get_inference_statistics", growth.model)).model_stats[0]
 
         before = read()
         for ask in growth.asks:
-            self.send(ask)
+            self.see(ask, outputs)
         return _grown(before, read())
 
     def _arguments(self, ask: Infer) -> dict[str, Any]:
@@ -100,7 +113,8 @@ class Client:
             tensor = sync_client.InferInput(name, list(array.shape), datatype_of(array.dtype))
             inputs.append(tensor.set_data_from_numpy(array))
         wanted = [
-            sync_client.InferRequestedOutput(*((one, 0) if isinstance(one, str) else one)) for one in ask.wanted
+            sync_client.InferRequestedOutput(*((one, 0) if isinstance(one, str) else one))
+            for one in ask.wanted
         ]
         options = {"client_timeout": PATIENCE_S, **ask.options}
         return {
@@ -263,7 +277,8 @@ class Stub(Client):
         )
         found: list[Any] = []
         try:
-            found += [messages.ModelStreamInferResponse.FromString(data) for data in answers]
+            for data in answers:
+                found.append(messages.ModelStreamInferResponse.FromString(data))  # noqa: PERF401 - what came before an error counts
         except grpc.RpcError as error:
             found.append(_refused(error))
         return found
@@ -287,17 +302,6 @@ class Stub(Client):
 
 
 CLIENTS: dict[str, Callable[[Target], Client]] = {"sync": Sync, "aio": Aio, "stub": Stub}
-
-
-def seen(outcome: Any, view: Callable[[Any], Any]) -> Any:
-    """Return what a case compares: errors as they are, everything else as the view tells it."""
-    if isinstance(outcome, list):
-        return [_viewed(one, view) for one in outcome]
-    return _viewed(outcome, view)
-
-
-def _viewed(outcome: Any, view: Callable[[Any], Any]) -> Any:
-    return outcome if isinstance(outcome, Refused) else view(outcome)
 
 
 def _model(message: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import psutil
 from bench.peers.repository import for_triton
 from bench.peers.triton import serve_triton
 from tests import models
-from tests.integration.test_worker import working
 from tests.interop.conformance.case import ADMIN, ENSEMBLE, GATEWAY, TRITON, WORKER
 from tests.serving import serve
 
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["DATATYPES", "WEIGHTS", "Target", "serve_accord", "serve_real_triton", "write_models"]
+__all__ = ["DATATYPES", "RAW_ONLY", "WEIGHTS", "Target", "serve_accord", "serve_real_triton", "write_models"]
 
-#: All that one ONNX file can hold: the runtime does not mix strings and BF16.
+#: The datatypes that have a typed form, and those that do not.
 DATATYPES = (
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
-    "BYTES",
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES",
 )  # fmt: skip
+RAW_ONLY = ("FP16", "BF16")
 WEIGHTS = np.array([[1, 2], [3, 4]], np.float32)
 #: Triton's configs have no scalars, so one model is ours alone.
 NOT_FOR_TRITON = ("scalar",)
@@ -58,7 +57,6 @@ class Target:
     Args:
         address: The server's, or one for each model.
         suffix: What the models' names end with there.
-        pid: The server's process.
     """
 
     address: str | Mapping[str, str]
@@ -83,7 +81,7 @@ def write_models(folder: Path) -> Path:
         models.write_model(folder, name, data, config=config, version=version, files=named)
 
     write("every", models.identity(DATATYPES), _EIGHT)
-    write("half", models.identity(("BF16", "FP32")), _EIGHT)
+    write("half", models.identity((*RAW_ONLY, "FP32")), _EIGHT)
     write("scalar", models.identity(("FP32",), ()))
     write("deep", models.identity(("FP32",), (*(1,) * 15, 2)))
     write("fixed", models.identity(("FP32", "BYTES"), (2, 3)))
@@ -92,9 +90,7 @@ def write_models(folder: Path) -> Path:
     write("bias", models.with_default(), _OPTIONAL)
     write("labelled", models.classifier(), _LABELLED, labels_txt="plum\npear\nfig\n")
     for version in (1, 3):
-        write(
-            "versions", models.linear(version * WEIGHTS), "version_policy { all {} }", version=version
-        )
+        write("versions", models.linear(version * WEIGHTS), "version_policy { all {} }", version=version)
     write("slow", models.slow())
     write("picky", models.picky())
     write("parked", models.linear(WEIGHTS))
@@ -121,22 +117,15 @@ def serve_accord(repository: Path, folder: Path) -> Iterator[dict[str, Target]]:
         )
     )
     served = serve(config, folder)
-    with ExitStack() as stack:
-        stack.callback(served.stop)
-        # one that takes calls to load and unload, as the gateway's own may not be taken from it
-        own = stack.enter_context(
-            working(
-                folder / "own", "parked", models.linear(WEIGHTS), f"unix:{folder}/own.sock",
-                "--control", "explicit",
-            )
-        )  # fmt: skip
-        workers = {model: _listens(served.pids(model)[0]) for model in found}
+    try:
         yield {
-            WORKER: Target({**workers, "parked": own.address}),
+            WORKER: Target({model: _listens(served.pids(model)[0]) for model in found}),
             GATEWAY: Target(served.address),
             ENSEMBLE: Target(served.address, "-ensemble"),
             ADMIN: Target(f"unix:{folder}/admin"),
         }
+    finally:
+        served.stop()
 
 
 @contextmanager

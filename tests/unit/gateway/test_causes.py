@@ -124,7 +124,7 @@ SAID = [
     (
         MLSERVER,
         "INTERNAL",
-        "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Gather node.",
+        "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned",
         "MEMBER_REJECTED_INPUT",
     ),
     (Kind.OTHER, "INTERNAL", "Received RST_STREAM with error code 2", "BACKEND_UNREACHABLE"),

@@ -15,11 +15,12 @@ from protos.tensor import Tensor
 from tests import models
 from workers.batcher import Job
 from workers.hosting import host
-from workers.lifecycle import Lifecycle
 from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from workers.lifecycle import Lifecycle
 
 X = np.ones((1, 2), np.float32)
 
@@ -58,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_by_default_the_highest_version_is_served(folder: Path) -> None:
-    """Triton's default policy; a version below it is not there, and one asked for by number is served alone."""
+    """Triton's default policy; the ones below are not there, and one asked for by number is served alone."""
     write(folder, 2, version=2)
     model, pinned = host(folder, "m"), host(folder, "m", "1")
     await asyncio.gather(model.refresh(), pinned.refresh())
@@ -102,7 +103,7 @@ async def test_changed_files_are_loaded_again_and_unchanged_ones_are_not(folder:
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_a_bad_version_leaves_the_old_one_serving(folder: Path, version: int) -> None:
-    """Whether it has a new number or replaces the one that is served; and it is tried once, not on each look."""
+    """Whether it has a new number or replaces the one served; and it is tried once, not on each look."""
     model = host(folder, "m")
     await model.refresh()
     (folder / "m" / str(version)).mkdir(exist_ok=True)
