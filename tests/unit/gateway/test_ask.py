@@ -16,7 +16,6 @@ from gateway.edge.coalesce import Coalescer
 from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
 from gateway.observe.metrics import Metrics
-from gateway.observe.statistics import Ledger
 from protos.errors import AccordError, Cause
 from protos.service import CallContext
 from protos.tensor import Tensor, TensorSpec
@@ -38,7 +37,6 @@ def asker_of(members: dict[str, FakeMember], ensembles: dict[str, Any], **server
         admission=Admission(max_in_flight=2, max_request_bytes=1000),
         coalescer=Coalescer(Engine(members)),
         metrics=Metrics(),
-        ledger=Ledger(),
         fresh_id=lambda: "fresh",
     )
 

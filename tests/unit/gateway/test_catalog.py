@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,13 @@ def test_unknown_names_and_versions_are_told_apart() -> None:
             served.plan(name, version)
         assert caught.value.reason is reason
         assert caught.value.metadata == {"model": name}
+
+
+def test_a_version_that_is_named_is_the_one_that_is_asked_for() -> None:
+    """Also the newest one known: who names it must not get a newer one that has come since."""
+    both = replace(spec("a", version="2"), versions=("1", "2"))
+    served = catalog({"a": FakeMember(both)})
+    assert [served.plan("a", version).calls[0].version for version in ("", "1", "2")] == ["", "1", "2"]
 
 
 def test_a_model_that_becomes_known_changes_the_plans_that_use_it() -> None:

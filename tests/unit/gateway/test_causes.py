@@ -120,6 +120,18 @@ SAID = [
         "SERVER: Received message larger than max (5000000 vs. 4194304)",
         "MEMBER_REJECTED_INPUT",
     ),
+    (
+        Kind.OTHER,
+        "RESOURCE_EXHAUSTED",
+        "CLIENT: Received message larger than max (68000000 vs. 67108864)",
+        "MEMBER_REJECTED_INPUT",
+    ),
+    (
+        Kind.OTHER,
+        "RESOURCE_EXHAUSTED",
+        "Stream removed (received metadata size exceeds hard limit (value length 39000 vs. 16384))",
+        "MEMBER_INTERNAL",
+    ),
     (Kind.OTHER, "RESOURCE_EXHAUSTED", "slow down", "MEMBER_RESOURCE_EXHAUSTED"),
     (
         MLSERVER,

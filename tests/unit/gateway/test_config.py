@@ -105,6 +105,19 @@ FAULTS = {
     "quorum too high": ("quorum: 2", "quorum: 4", 10, "ensembles.digits.quorum", "only 3 members"),
     "bad name": ("  svm:    ", "  s v m:  ", 3, "models.s v m", "not a valid name"),
     "bad address": ('"127.0.0.1:0"', "localhost", 1, "server.address", "host:port"),
+    "open admin": ("deadline_s: 5", "admin: '0.0.0.0:1'", 1, "server", "loopback"),
+    "admin without token": ("deadline_s: 5", "admin: '127.0.0.1:1'", 1, "server", "admin_token"),
+    "token missing": ("deadline_s: 5", "admin_token: none", 1, "server.admin_token", "cannot be read"),
+    "long socket": (
+        "deadline_s: 5",
+        f"admin: 'unix:{'a' * 108}'",
+        1,
+        "server.admin",
+        "1 to 107 bytes",
+    ),
+    "compression": ("deadline_s: 5", "response_compression: zip", 1, "server.response_compression", "'gzip'"),
+    "passed on": ("deadline_s: 5", "pass_metadata: [host]", 1, "server.pass_metadata[0]", "'host' belongs"),
+    "polled too often": ("instances: 2", "poll_s: 0.01", 3, "models.svm.worker.poll_s", "greater"),
     "no such model": ("{model: svm,", "{model: svn,", 14, "ensembles.digits.members[0].model", "'svm'"),
     "ensemble as model": (
         "{ensemble: digits,",
@@ -255,3 +268,26 @@ def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
     found = complaint(tmp_path, GOOD, {"ACCORD_SERVER__DEADLINE": "1"})
     assert found.source == "environment variable ACCORD_SERVER__DEADLINE"
     assert "did you mean 'deadline_s'" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("admin", "told"),
+    [
+        ('admin: "0.0.0.0:0"', "not encrypted"),
+        ('admin: "127.0.0.1:0"', "must name a file"),
+        ("admin_token: token", "no effect"),
+        ('admin: "unix:admin.sock", admin_token: none', "cannot be read"),
+    ],
+)
+def test_an_admin_address_is_local_and_a_port_is_guarded(tmp_path: Path, admin: str, told: str) -> None:
+    """What would leave it open, or would guard nothing, is refused."""
+    (tmp_path / "token").write_text("secret")
+    assert told in complaint(tmp_path, GOOD.replace("server: {", f"server: {{{admin}, ")).problem
+
+
+@pytest.mark.parametrize("guard", ["", ", admin_token: token"])
+def test_a_socket_needs_no_token_and_may_have_one(tmp_path: Path, guard: str) -> None:
+    """Its path is relative to the file."""
+    (tmp_path / "token").write_text("secret")
+    admin = f'server: {{admin: "unix:admin.sock"{guard}, '
+    assert read(tmp_path, GOOD.replace("server: {", admin)).server.admin == f"unix:{tmp_path}/admin.sock"

@@ -22,7 +22,7 @@ from gateway.edge.convert import (
 from gateway.engine.compile import compile_model
 from gateway.values import Rider
 from protos import oip
-from protos.errors import AccordError, Cause, Outcome
+from protos.errors import AccordError, Cause, Outcome, Reason
 from protos.tensor import Tensor
 from tests.clock import run
 from tests.fakes import (
@@ -128,6 +128,14 @@ WRONG = {
     "weight nan": (infer(weights={"a": float("nan")}), "PARAMETER_INVALID", "weights['a']"),
     "weight inf": (infer(weights={"a": float("inf")}), "PARAMETER_INVALID", "weights['a']"),
     "members": (infer(members=["a", "b", "a"]), "PARAMETER_INVALID", "members"),
+    "very many members": (infer(members=map(str, range(1025))), "PARAMETER_INVALID", "members"),
+    "very many weights": (
+        infer(weights={str(i): 1.0 for i in range(1025)}),
+        "PARAMETER_INVALID",
+        "weights",
+    ),
+    "very many inputs": (infer(inputs=[tensor(str(i)) for i in range(1025)]), "INPUT_UNKNOWN", "inputs"),
+    "very many outputs": (infer(outputs=map(str, range(1025))), "INPUT_UNKNOWN", "outputs"),
     "quorum unset": (infer(quorum=pb.Quorum()), "PARAMETER_INVALID", "quorum"),
     "quorum zero": (infer(quorum=pb.Quorum(count=0)), "PARAMETER_INVALID", "quorum"),
     "share zero": (infer(quorum=pb.Quorum(weight=0.0)), "PARAMETER_INVALID", "quorum"),
@@ -449,3 +457,16 @@ def test_options_travel_as_json() -> None:
     options = {"output": "y", "trim": 0.1, "nested": {"list": [1, None, True]}, "ü": "é"}
     request = infer(strategy=pb.StrategyOverride(kind="mean", options_json=json.dumps(options)))
     assert from_infer(request).overrides.options == options
+
+
+def test_an_answer_with_its_members_must_fit_into_a_message() -> None:
+    """Members' own outputs count as well; the caller is told, and by our own reason."""
+    plan, query, delivered = degraded()
+    big = Tensor.from_array(np.zeros(oip.MAX_ANSWER_BYTES // 2 + 1, np.uint8))
+    report = delivered.reply.report
+    first, *others = report.seats
+    kept = replace(report, seats=(replace(first, outputs={"y": big}), *others))
+    to_infer(plan, query, replace(delivered.reply, report=kept))
+    with pytest.raises(AccordError) as caught:
+        to_infer(plan, query, replace(delivered.reply, report=kept, outputs={"y": big}))
+    assert caught.value.reason is Reason.REQUEST_TOO_LARGE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gateway.members.endpoints import Endpoint, Endpoints, look_up
 
 
@@ -23,13 +25,14 @@ def test_a_name_gives_one_endpoint_for_each_address_and_remembers_its_name() -> 
     assert [e.host for e in found] == ["", "models.svc", "models.svc", "models.svc"]
 
 
-def test_a_name_that_cannot_be_resolved_keeps_its_addresses() -> None:
-    """A name service that is down takes no replica away."""
+@pytest.mark.parametrize("error", [OSError("name service down"), UnicodeError("label too long")])
+def test_a_name_that_cannot_be_resolved_keeps_its_addresses(error: Exception) -> None:
+    """A name service that is down takes no replica away, nor does a name that can be none."""
     alive = True
 
     async def resolve(_host: str, _port: int) -> list[str]:
         if not alive:
-            raise OSError("name service down")
+            raise error
         return ["10.0.0.1"]
 
     endpoints = Endpoints(["dns:///models:1"], resolve)

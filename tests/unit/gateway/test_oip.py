@@ -13,6 +13,7 @@ import pytest
 
 from gateway.members.endpoints import Endpoints
 from gateway.members.oip import OipMember
+from gateway.members.server import by_number
 from gateway.values import Answer, Failure, Question
 from protos import oip
 from protos.errors import AccordError, Cause, Reason
@@ -21,7 +22,7 @@ from protos.service import Method
 from protos.tensor import Tensor, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 m = oip.messages
 X = Tensor.from_array(np.ones((1, 2), np.float32))
@@ -37,6 +38,7 @@ class Server:
         self.optional = self.silent = False
         self.without: set[str] = set()
         self.cancelled = asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[Any]] | None = None
 
     def methods(self) -> dict[str, Method]:
         found = {
@@ -56,6 +58,8 @@ class Server:
         return m.ModelReadyResponse(ready=self.ready)
 
     async def model_metadata(self, request: Any, _context: Any) -> Any:
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if self.silent:
             return oip.model_metadata(request.name, [], "test", [], [])
         spec = TensorSpec("x", "FP32", (-1, 2))
@@ -226,6 +230,39 @@ async def test_a_dead_backend_is_not_asked_again_until_it_is_ready() -> None:
         assert isinstance(await member.ask(question()), Answer)
 
 
+@pytest.mark.parametrize(("reason", "again"), [(Reason.SHAPE_MISMATCH, True), (Reason.INPUT_REJECTED, False)])
+async def test_a_model_that_refuses_what_was_checked_is_described_again(reason: Reason, again: bool) -> None:
+    """Other shapes than we know of: it has changed. Other values: it has not."""
+    async with asking(Server(refusing(reason))) as member:
+        assert await member.ask(question()) == Failure(Cause.MEMBER_REJECTED_INPUT)
+        assert member.servers[0].stale is again
+        await member.refresh()
+        assert not member.servers[0].stale
+
+
+async def test_what_an_answer_shows_while_a_model_is_described_is_not_lost() -> None:
+    """The description may be of before, so there will be another."""
+    server = Server(refusing(Reason.SHAPE_MISMATCH))
+    async with asking(server) as member:
+        server.meanwhile = lambda: member.ask(question())
+        await member.refresh()
+        assert member.servers[0].stale
+
+
+async def test_a_version_that_is_gone_takes_no_replica_from_the_others() -> None:
+    """Its caller is told; everyone else is served on, by the same replica."""
+
+    async def retired(request: Any) -> Any:
+        if request.model_version == "2":
+            raise AccordError(Reason.MODEL_NOT_READY, "no longer in the repository")
+        return await echo(request)
+
+    async with asking(Server(retired)) as member:
+        named = replace(question(), version="2")
+        assert await member.ask(named) == Failure(Cause.MEMBER_NOT_READY)
+        assert isinstance(await member.ask(question()), Answer)
+
+
 @pytest.mark.parametrize(
     ("local", "cause"), [(True, Cause.WORKER_CRASHED), (False, Cause.BACKEND_UNREACHABLE)]
 )
@@ -368,3 +405,38 @@ async def test_a_model_without_tensors_is_not_served(caplog: pytest.LogCaptureFi
         async with asyncio.timeout(0.5), asking(server):
             pass
     assert "does not say what tensors" in caplog.text
+
+
+@pytest.mark.parametrize("told_us", [-1, 2**63 - 1])
+async def test_a_time_that_a_call_cannot_have_taken_is_not_believed(told_us: int) -> None:
+    """It would spoil the sums of the statistics for good."""
+
+    async def boast(request: Any) -> Any:
+        response = await echo(request)
+        response.parameters["accord_compute_us"].int64_param = told_us
+        return response
+
+    async with asking(Server(boast)) as member:
+        answer = await member.ask(question())
+    assert isinstance(answer, Answer)
+    assert (answer.queue_s, answer.compute_s) == (0.001, None)
+
+
+async def test_a_long_version_is_cut() -> None:
+    """It is told to clients, and a server may say anything."""
+
+    async def boast(request: Any) -> Any:
+        response = await echo(request)
+        response.model_version = "9" * 100_000
+        return response
+
+    async with asking(Server(boast)) as member:
+        answer = await member.ask(question())
+    assert isinstance(answer, Answer)
+    assert answer.version == "9" * 64
+
+
+@pytest.mark.parametrize("odd", ["²", "9" * 5000])
+def test_versions_that_python_cannot_count_are_ordered_like_any(odd: str) -> None:
+    """A server's versions are its words: no number is made of them."""
+    assert max(["10", odd, "9"], key=by_number) == ("10" if odd == "²" else odd)

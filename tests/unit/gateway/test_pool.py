@@ -15,6 +15,8 @@ from tests.clock import run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
+
     from gateway.members.endpoints import Endpoint
 
 
@@ -237,8 +239,8 @@ def test_renewed_certificates_replace_every_connection_without_a_gap() -> None:
     run(main())
 
 
-def test_a_probe_that_raises_counts_as_down() -> None:
-    """A bug in the probing of one replica takes out that one, and the watch goes on."""
+def test_a_probe_that_raises_counts_as_down(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in the probing of one replica takes out that one, and the watch goes on; it is logged once."""
 
     async def main() -> None:
         network = Network()
@@ -252,8 +254,11 @@ def test_a_probe_that_raises_counts_as_down() -> None:
         network.probe = broken  # type: ignore[method-assign] # the test's own network
         async with pooled(network) as pool:
             assert picked(pool) == {"10.0.0.2:8001"}
+            await asyncio.sleep(10)
+            assert pool.replicas[0].probes > 5
 
     run(main())
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
 
 
 def test_fixed_targets_need_no_name_service() -> None:

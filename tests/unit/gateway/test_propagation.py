@@ -63,6 +63,13 @@ def test_an_id_that_no_header_can_hold_goes_in_the_message_only(own: str) -> Non
     assert passed_on({}, own, ()) == ()
 
 
+@pytest.mark.parametrize("name", ["traceparent", "x-tenant"])
+@pytest.mark.parametrize("value", ["grün", "a\tb", "a\r\nevil: 1", "\x00", "\x7f"])
+def test_a_value_that_cannot_be_sent_stays_here(name: str, value: str) -> None:
+    """A client can send it to us, but gRPC would fail the call to every member with it."""
+    assert passed_on({name: value}, "7", ("x-tenant",)) == (("x-request-id", "7"),)
+
+
 def test_what_is_too_much_stays_here() -> None:
     """Entries go along as long as they fit, the id and the trace first; a smaller one may still fit."""
     call = {"traceparent": "t" * 50, "x-big": "b" * MAX_METADATA_BYTES, "x-small": "s", "x-bytes": b"\0"}
