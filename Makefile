@@ -44,7 +44,7 @@ protos: $(READY) ## Compile protos/accord/v1 into accord/v1
 
 .PHONY: docs
 docs: $(READY) ## Write the error and configuration reference from the source
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m docs.generate
 
 .PHONY: fmt
 fmt: $(READY) ## Format the code
@@ -66,7 +66,7 @@ type: $(READY) ## Check types, strictly
 drift: $(READY) ## Fail if generated files differ from what their sources say
 	@cp -r accord/v1 build/.drift-v1 2>/dev/null || (mkdir -p build && cp -r accord/v1 build/.drift-v1)
 	@$(MAKE) -s protos && diff -r -x __pycache__ accord/v1 build/.drift-v1 && rm -r build/.drift-v1
-	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m docs.generate --check
 
 .PHONY: test
 test: $(READY) ## Run the fast tests: unit, laws, properties, and integration with real workers

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
+from docs import conformance
 from gateway.config import Config
 from protos.errors import Cause, Reason
 from workers.model import options
@@ -248,6 +249,7 @@ def pages() -> dict[Path, str]:
     return {
         HERE / "errors.md": ERRORS.format(reasons="\n".join(reasons()), causes="\n".join(causes())),
         HERE / "config-pbtxt.md": _config_pbtxt(),
+        HERE / "conformance.md": conformance.page(),
         HERE / "config.md": CONFIG.format(sections="\n".join(sections(Config, "The file", set())).strip()),
     }
 

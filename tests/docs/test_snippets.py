@@ -56,10 +56,24 @@ def of(*languages: str) -> list[Snippet]:
     return [snippet for snippet in SNIPPETS if snippet.language in languages]
 
 
+@dataclass(frozen=True)
+class Demo:
+    """The digits example being served, and its admin address."""
+
+    server: Served
+    admin: str
+
+    def addressed(self, text: str) -> str:
+        """Return a snippet with the addresses that this server really has."""
+        return text.replace("127.0.0.1:8001", self.server.address).replace("unix:admin.sock", self.admin)
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    server = serve(ROOT / "examples" / "digits.yaml", tmp_path_factory.mktemp("docs"))
-    yield server
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("docs")
+    admin = f"unix:{folder}/admin.sock"
+    server = serve(ROOT / "examples" / "digits.yaml", folder, ACCORD_SERVER__ADMIN=admin)
+    yield Demo(server, admin)
     assert server.stop() == 0
 
 
@@ -69,12 +83,29 @@ def test_every_fence_is_of_a_known_language() -> None:
     assert len(of("sh", "python", "yaml")) > 5
 
 
+def test_every_link_leads_somewhere() -> None:
+    """Files that are named exist, and so do the headings."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(((?!https?:)[^)\s]*)\)", page.read_text()):
+            name, _, anchor = target.partition("#")
+            path = (page.parent / name).resolve() if name else page
+            assert path.exists(), f"{page.name}: {target}"
+            if anchor:
+                assert anchor in headings(path), f"{page.name}: {target}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors that a page's headings have where it is shown."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", sorted({s.page for s in of("python")}), ids=lambda page: page.name)
-def test_python_snippets_run(demo: Served, page: Path) -> None:
+def test_python_snippets_run(demo: Demo, page: Path) -> None:
     """Those of one page, in order, run as one program against a gateway that serves the digits example."""
     text = "\n".join(snippet.text for snippet in of("python") if snippet.page == page)
     done = subprocess.run(
-        [sys.executable, "-c", text.replace("127.0.0.1:8001", demo.address)],
+        [sys.executable, "-c", demo.addressed(text)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -85,11 +116,11 @@ def test_python_snippets_run(demo: Served, page: Path) -> None:
 
 
 @pytest.mark.parametrize("snippet", of("sh"), ids=lambda s: s.id)
-def test_shell_snippets_run(demo: Served, snippet: Snippet) -> None:
+def test_shell_snippets_run(demo: Demo, snippet: Snippet) -> None:
     """Each line runs; ``make`` targets exist; what starts a server names a configuration that is valid."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment["ACCORD_ADDRESS"] = demo.address
-    joined = snippet.text.replace("\\\n", " ")
+    environment["ACCORD_ADDRESS"] = demo.server.address
+    joined = demo.addressed(snippet.text).replace("\\\n", " ")
     for line in joined.splitlines():
         words = shlex.split(line, comments=True)
         if not words:

@@ -52,8 +52,8 @@ def test_it_measures_a_model_and_an_ensemble_in_every_way(
     address: str, model: str, how: tuple[str, ...]
 ) -> None:
     """Metadata, config and statistics are what it expects, so the server's side of the report is filled."""
-    report = perf_analyzer(address, model, *BRIEFLY, *how)
-    batch = int(how[1])
+    report = perf_analyzer(address, model, *BRIEFLY, "-b", *how)
+    batch = int(how[0])
     count = {key: int(n) for key, n in re.findall(r"(\w+ count): (\d+)", report)}
     assert count["request count"] >= 50
     assert count["Inference count"] == batch * count["Execution count"] >= batch * 50

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from protos.oip import SERVICE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -32,6 +34,8 @@ __all__ = [
     "Rpc",
     "Script",
     "Stream",
+    "Together",
+    "fits",
     "outputs",
 ]
 
@@ -87,15 +91,15 @@ class Rpc:
         method: The protocol's method.
         message: The request.
         data: Other bytes to send.
-        metadata: The call's metadata.
-        timeout_s: The call's deadline.
+        service: Another service's full name.
+        answer: The type of its answers.
     """
 
     method: str
     message: Any
     data: bytes | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-    timeout_s: float | None = None
+    service: str = SERVICE
+    answer: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,17 @@ class Cancel:
 
     ask: Infer
     after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Inferences at once; what is seen is every status that any of them was refused with.
+
+    Args:
+        asks: The inferences.
+    """
+
+    asks: Sequence[Infer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +168,8 @@ class Refused:
     """An error.
 
     Args:
-        code: The gRPC status.
-        reason: Accord's reason; of others' errors, and where a client does not show it, nothing.
+        code: The gRPC status; empty for an error inside a stream, which has none.
+        reason: Accord's reason. What an expected error leaves empty is not compared.
         field: The request's field that Accord finds at fault.
         text: Something that the message says.
     """
@@ -163,18 +178,6 @@ class Refused:
     reason: str = ""
     field: str = ""
     text: str = ""
-
-    def fits(self, seen: Any) -> bool:
-        """Tell whether an error that was seen is this one; what either leaves empty is not compared."""
-        return (
-            isinstance(seen, Refused)
-            and self.code == seen.code
-            and all(
-                not expected or not found or expected == found
-                for expected, found in ((self.reason, seen.reason), (self.field, seen.field))
-            )
-            and self.text in seen.text
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,22 @@ class Answer:
 
     message: Any
     outputs: Mapping[str, np.ndarray[Any, Any]]
+
+
+def fits(expected: Any, found: Any) -> bool:
+    """Tell whether what was seen is what was expected."""
+    match expected:
+        case Refused():
+            return (
+                isinstance(found, Refused)
+                and expected.code == found.code
+                and expected.reason in ("", found.reason)
+                and expected.field in ("", found.field)
+                and expected.text in found.text
+            )
+        case list():
+            return isinstance(found, list) and len(expected) == len(found) and all(map(fits, expected, found))
+    return bool(expected == found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +239,7 @@ class Case:
         ensemble: What is seen of an ensemble.
         triton: What is seen of Triton.
         why: Why Triton's outcome is another, and ours on purpose.
+        of: The extension of the protocol that it shows to work, in Triton's words; empty for none.
         on: The servers.
         by: The clients.
     """
@@ -232,13 +252,17 @@ class Case:
     ensemble: Any = SEEN_AS_WORKER
     triton: Any = SEEN_AS_WORKER
     why: str = ""
+    of: str = ""
     on: Sequence[str] = EVERYBODY
     by: Sequence[str] = TRITONCLIENT
 
     @property
     def deviates(self) -> bool:
-        """Whether Triton's outcome is stated to be another."""
-        return self.triton is not SEEN_AS_WORKER
+        """Whether Triton is asked too, and any server of ours is expected to differ from it."""
+        theirs = self.expected(TRITON)
+        return TRITON in self.on and any(
+            _without_details(self.expected(server)) != theirs for server in self.on if server != TRITON
+        )
 
     def expected(self, server: str) -> Any:
         """Return what is seen of a server."""
@@ -248,4 +272,14 @@ class Case:
             own = getattr(self, name)
             if own is not SEEN_AS_WORKER:
                 return own
-        return self.see
+        return _without_details(self.see) if server == TRITON else self.see
+
+
+def _without_details(outcome: Any) -> Any:
+    """Leave of errors what Triton has of them too: the status."""
+    match outcome:
+        case Refused():
+            return Refused(outcome.code)
+        case list():
+            return [_without_details(one) for one in outcome]
+    return outcome

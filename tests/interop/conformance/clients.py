@@ -30,6 +30,7 @@ from tests.interop.conformance.case import (
     Rpc,
     Script,
     Stream,
+    Together,
     outputs,
 )
 from tests.serving import decode
@@ -72,7 +73,7 @@ class Client:
     """
 
     def __init__(self, target: Target) -> None:
-        self._target = target
+        self.target = target
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,7 +89,7 @@ class Client:
             found = self._send(what)
         except (grpc.RpcError, InferenceServerException) as error:
             return _refused(error)
-        if isinstance(what, Stream):
+        if isinstance(what, Stream | Together):
             return [one if isinstance(one, Refused) else view(one) for one in found]
         return found if isinstance(found, Refused) else view(found)
 
@@ -118,14 +119,14 @@ class Client:
         ]
         options = {"client_timeout": PATIENCE_S, **ask.options}
         return {
-            "model_name": self._target.name(ask.model),
+            "model_name": self.target.name(ask.model),
             "inputs": inputs,
             "outputs": wanted or None,
             **options,
         }
 
     def _positional(self, ask: Ask) -> tuple[Any, ...]:
-        return ((self._target.name(ask.model),) if ask.model else ()) + ask.arguments
+        return ((self.target.name(ask.model),) if ask.model else ()) + ask.arguments
 
 
 class Sync(Client):
@@ -140,7 +141,7 @@ class Sync(Client):
             client.close()
 
     def _at(self, model: str) -> Any:
-        address = self._target.where(model)
+        address = self.target.where(model)
         if address not in self._clients:
             self._clients[address] = sync_client.InferenceServerClient(address)
         return self._clients[address]
@@ -197,7 +198,7 @@ class Aio(Client):
         return self._runner.run(self._sent(what))
 
     def _at(self, model: str) -> Any:
-        address = self._target.where(model)
+        address = self.target.where(model)
         if address not in self._clients:
             self._clients[address] = aio_client.InferenceServerClient(address)
         return self._clients[address]
@@ -211,6 +212,11 @@ class Aio(Client):
                 return await method(*self._positional(what), **what.options)
             case Stream():
                 return await self._stream(what)
+            case Together():
+                asked = (self._sent(ask) for ask in what.asks)
+                found = await asyncio.gather(*asked, return_exceptions=True)
+                refused = {_refused(one).code for one in found if isinstance(one, InferenceServerException)}
+                return [Refused(code) for code in sorted(refused)]
             case Cancel():
                 call = asyncio.ensure_future(self._sent(what.ask))
                 await asyncio.sleep(what.after_s)
@@ -260,16 +266,15 @@ class Stub(Client):
             case Infer():
                 return self._send(Rpc("ModelInfer", request(what)))
             case Rpc():
-                call = self._channel(what).unary_unary(f"/{oip.SERVICE}/{what.method}")
-                data = call(self._bytes(what), metadata=what.metadata, timeout=what.timeout_s or PATIENCE_S)
-                return _parsed(what.method, data)
+                call: Any = self._channel(what).unary_unary(f"/{what.service}/{what.method}")
+                return _parsed(what, call(self._bytes(what), timeout=PATIENCE_S))
             case Stream():
                 return self._stream(what)
         raise TypeError(what)
 
     def _stream(self, stream: Stream) -> list[Any]:
         asks = [ask if isinstance(ask, Rpc) else Rpc("", request(ask)) for ask in stream.asks]
-        call = self._channel(asks[0]).stream_stream(f"/{oip.SERVICE}/ModelStreamInfer")
+        call: Any = self._channel(asks[0]).stream_stream(f"/{oip.SERVICE}/ModelStreamInfer")
         answers = call(
             iter([self._bytes(ask) for ask in asks]),
             metadata=tuple(stream.headers.items()),
@@ -284,7 +289,7 @@ class Stub(Client):
         return found
 
     def _channel(self, rpc: Rpc) -> grpc.Channel:
-        address = self._target.where(_model(rpc.message))
+        address = self.target.where(_model(rpc.message))
         if address not in self._channels:
             made = grpc.insecure_channel(address, _LIMITS)
             self._channels[address] = self._stack.enter_context(made)
@@ -297,7 +302,7 @@ class Stub(Client):
         message.CopyFrom(rpc.message)
         for field in ("model_name", "name"):
             if field in message.DESCRIPTOR.fields_by_name and getattr(message, field):
-                setattr(message, field, self._target.name(getattr(message, field)))
+                setattr(message, field, self.target.name(getattr(message, field)))
         return bytes(message.SerializeToString())
 
 
@@ -321,9 +326,9 @@ def _told(result: Any, error: Any) -> Any:
     return _answer(result) if error is None else _refused(error)
 
 
-def _parsed(method: str, data: bytes) -> Any:
-    message = getattr(messages, f"{method}Response").FromString(data)
-    if method != "ModelInfer":
+def _parsed(rpc: Rpc, data: bytes) -> Any:
+    message = (rpc.answer or getattr(messages, f"{rpc.method}Response")).FromString(data)
+    if rpc.method != "ModelInfer":
         return message
     return Answer(message, {name: tensor.array() for name, tensor in oip.read_outputs(message).items()})
 

@@ -9,17 +9,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
+from bench.peers.environment import ROOT
 from bench.peers.repository import for_triton
 from bench.peers.triton import serve_triton
 from tests import models
-from tests.interop.conformance.case import ADMIN, ENSEMBLE, GATEWAY, TRITON, WORKER
-from tests.serving import serve
+from tests.interop.conformance.case import ADMIN, ENSEMBLE, GATEWAY, WORKER
+from tests.serving import eventually, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["DATATYPES", "RAW_ONLY", "WEIGHTS", "Target", "serve_accord", "serve_real_triton", "write_models"]
+__all__ = [
+    "DATATYPES",
+    "DIGITS",
+    "NOT_FOR_TRITON",
+    "RAW_ONLY",
+    "Target",
+    "link_digits",
+    "names",
+    "serve_accord",
+    "serve_real_triton",
+    "write_fixed",
+    "write_models",
+]
 
 #: The datatypes that have a typed form, and those that do not.
 DATATYPES = (
@@ -29,6 +42,10 @@ RAW_ONLY = ("FP16", "BF16")
 WEIGHTS = np.array([[1, 2], [3, 4]], np.float32)
 #: Triton's configs have no scalars, so one model is ours alone.
 NOT_FOR_TRITON = ("scalar",)
+#: Trained models that are members of one ensemble.
+DIGITS = ("digits-linear", "digits-svm", "digits-forest")
+
+START_TIMEOUT_S = 90.0
 
 _EIGHT = "max_batch_size: 8"
 _LABELLED = """
@@ -38,6 +55,20 @@ output [
   {name: "probabilities" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt"},
   {name: "label" data_type: TYPE_INT64 dims: [1] reshape { shape: [] }}
 ]
+"""
+_STAND_IN = """
+max_batch_size: 64
+input [ {name: "pixels" data_type: TYPE_FP32 dims: [64]} ]
+output [
+  {name: "probabilities" data_type: TYPE_FP32 dims: [64]},
+  {name: "label" data_type: TYPE_INT64 dims: [1] reshape { shape: [] }}
+]
+"""
+_QUEUED = """
+max_batch_size: 0
+dynamic_batching { default_queue_policy {
+  max_queue_size: 1 default_timeout_microseconds: 10000000 allow_timeout_override: true
+} }
 """
 _OPTIONAL = 'max_batch_size: 0 input [ { name: "x" }, { name: "bias" optional: true } ]'
 
@@ -57,10 +88,12 @@ class Target:
     Args:
         address: The server's, or one for each model.
         suffix: What the models' names end with there.
+        pid: The server's process, where a test needs it.
     """
 
     address: str | Mapping[str, str]
     suffix: str = ""
+    pid: int | None = None
 
     def where(self, model: str) -> str:
         """Return the address to ask for a model."""
@@ -84,7 +117,7 @@ def write_models(folder: Path) -> Path:
     write("half", models.identity((*RAW_ONLY, "FP32")), _EIGHT)
     write("scalar", models.identity(("FP32",), ()))
     write("deep", models.identity(("FP32",), (*(1,) * 15, 2)))
-    write("fixed", models.identity(("FP32", "BYTES"), (2, 3)))
+    write_fixed(folder)
     write("grid", models.identity(("FP32", "INT32"), ("n", 2, 3)), _EIGHT)
     write("tape", models.identity(("UINT8",), ("any",)), "max_batch_size: 0")
     write("bias", models.with_default(), _OPTIONAL)
@@ -92,6 +125,7 @@ def write_models(folder: Path) -> Path:
     for version in (1, 3):
         write("versions", models.linear(version * WEIGHTS), "version_policy { all {} }", version=version)
     write("slow", models.slow())
+    write("queued", models.slow(), _QUEUED)
     write("picky", models.picky())
     write("parked", models.linear(WEIGHTS))
     return folder
@@ -100,6 +134,23 @@ def write_models(folder: Path) -> Path:
 def names(repository: Path) -> list[str]:
     """Return the models of a repository."""
     return sorted(path.name for path in repository.iterdir())
+
+
+def write_fixed(folder: Path) -> Path:
+    """Write the model that does not batch into a repository."""
+    return models.write_model(folder, "fixed", models.identity(("FP32", "BYTES"), (2, 3)))
+
+
+def link_digits(folder: Path) -> Path:
+    """Make a repository of trained models, or where they are not made, of others with the same inputs."""
+    folder.mkdir()
+    for name in DIGITS:
+        trained = ROOT / "build" / "models" / name
+        if trained.is_dir():
+            (folder / name).symlink_to(trained)
+        else:
+            models.write_model(folder, name, models.classifier(64, "pixels"), config=_STAND_IN)
+    return folder
 
 
 @contextmanager
@@ -116,8 +167,9 @@ def serve_accord(repository: Path, folder: Path) -> Iterator[dict[str, Target]]:
             ),
         )
     )
-    served = serve(config, folder)
+    served = serve(config, folder, ready=False)
     try:
+        eventually(served.announce.exists, within_s=START_TIMEOUT_S, what="so many workers are ready")
         yield {
             WORKER: Target({model: _listens(served.pids(model)[0]) for model in found}),
             GATEWAY: Target(served.address),
@@ -129,12 +181,14 @@ def serve_accord(repository: Path, folder: Path) -> Iterator[dict[str, Target]]:
 
 
 @contextmanager
-def serve_real_triton(repository: Path, folder: Path) -> Iterator[Target]:
-    """Serve a repository with Triton, which takes calls to load and unload."""
-    converted = for_triton(repository, folder / "models")
+def serve_real_triton(repositories: Sequence[Path], folder: Path) -> Iterator[Target]:
+    """Serve repositories with one Triton, which takes calls to load and unload."""
+    converted = folder / "models"
+    for repository in repositories:
+        for_triton(repository, converted)
     found = [model for model in names(converted) if model not in NOT_FOR_TRITON]
     with serve_triton(converted, log=folder / "log", explicit=True, load=found) as peer:
-        yield Target(peer.address)
+        yield Target(peer.address, pid=peer.pid)
 
 
 def _listens(pid: int) -> str:

@@ -46,7 +46,13 @@ _ALL = {
 }
 
 CASES = (
-    Case(name="the best class", send=Infer("labelled", _X, [("probabilities", 1)]), view=_texts, see=_TOP),
+    Case(
+        name="the best class",
+        of="classification",
+        send=Infer("labelled", _X, [("probabilities", 1)]),
+        view=_texts,
+        see=_TOP,
+    ),
     Case(
         name="more classes than there are",
         send=Infer("labelled", _X, [("probabilities", 9)]),
@@ -77,7 +83,7 @@ CASES = (
         view=_texts,
         see=Refused("INVALID_ARGUMENT", "PARAMETER_INVALID", "outputs"),
         triton=Ends(),
-        why="Texts have no order of merit. Triton 2.51 reads past the end of them.",
+        why="Texts have no order of merit. Triton 2.51 crashes.",
     ),
     *(
         Case(name=f"{name} classes", send=_count(**choice), view=_texts, see=_WRONG, by=STUB)

@@ -19,6 +19,7 @@ from tests.interop.conformance.case import (
     Refused,
     Rpc,
     Script,
+    Together,
     outputs,
 )
 from tests.interop.conformance.cases.requests import ONE
@@ -26,9 +27,9 @@ from tests.interop.conformance.cases.requests import ONE
 __all__ = ["CASES"]
 
 _Y = {"y": [[4, 6]]}
-#: About three seconds of work, and one.
-_LONG, _SHORTER = ({"steps": np.array([steps])} for steps in (300_000, 100_000))
-_NEXT = Infer("slow", {"steps": np.array([1])}, (), {"client_timeout": 1.0})
+#: Two seconds of work, and half a second.
+_LONG, _SHORTER = ({"steps": np.array([steps])} for steps in (200_000, 50_000))
+_NEXT = Infer("slow", {"steps": np.array([1])}, (), {"client_timeout": 0.8})
 _LATE = Refused("DEADLINE_EXCEEDED")
 _ASKED_SLOWLY = (WORKER, GATEWAY, TRITON)
 _WHY_FREED = "Work that nobody waits for is ended; Triton's goes on, and the next request waits for it."
@@ -64,7 +65,9 @@ def _unsupported(name: str) -> Refused:
     return Refused("UNIMPLEMENTED", "UNSUPPORTED", f"parameters['{name}']")
 
 
-_WHY_SEQUENCE = "Sequences are not offered, and a caller who asks for one is told. Triton ignores it where the model has none."
+_WHY_SEQUENCE = (
+    "A caller who asks for one is told that there are none; Triton ignores it where a model has none."
+)
 
 CASES = (
     Case(
@@ -73,6 +76,14 @@ CASES = (
         view=_id,
         see=("7 \u00fc\u4e16", "1"),
         by=(*TRITONCLIENT, *STUB),
+    ),
+    Case(
+        name="an id of 2000 characters",
+        send=_ask(request_id="a" * 2000),
+        view=lambda answer: len(answer.message.id),
+        see=2000,
+        gateway=Refused("INVALID_ARGUMENT", "PARAMETER_INVALID", "id"),
+        why="A gateway logs ids and hands them to every member, so it takes 1024 characters at most.",
     ),
     Case(name="no id", send=_ask(), view=_id, see=("", "1")),
     Case(
@@ -91,6 +102,7 @@ CASES = (
     ),
     Case(
         name="custom parameters of every type",
+        of="parameters",
         send=_ask(parameters={"a": True, "b": -5, "c": "text", "d": 2.5}),
         see=_Y,
         by=(*TRITONCLIENT, *STUB),
@@ -113,7 +125,12 @@ CASES = (
         by=STUB,
     ),
     *(
-        Case(name=f"{name} as {kind}", send=_parameter(name, **{kind: value}), see=_wrong(name), by=STUB)
+        Case(
+            name=f"{name} as {kind} {value!r}",
+            send=_parameter(name, **{kind: value}),
+            see=_wrong(name),
+            by=STUB,
+        )
         for name, kind, value in (
             ("priority", "string_param", "1"),
             ("priority", "int64_param", -1),
@@ -124,7 +141,9 @@ CASES = (
             ("sequence_end", "string_param", "true"),
         )
     ),
-    Case(name="priority and timeout", send=_ask(priority=2, timeout=10_000_000), see=_Y),
+    Case(
+        name="priority and timeout", of="schedule_policy", send=_ask(priority=2, timeout=10_000_000), see=_Y
+    ),
     Case(
         name="a sequence",
         send=_ask(sequence_id=5, sequence_start=True),
@@ -174,7 +193,35 @@ CASES = (
         why="Ours alone; Triton does not know it.",
         by=STUB,
     ),
-    # deadlines
+    Case(name="metadata of the caller's own", send=_ask(headers={"x-tenant": "a"}), see=_Y),
+    # queues and deadlines
+    Case(
+        name="more requests than the queue holds",
+        send=Together([Infer("queued", _SHORTER)] * 4),
+        see=[Refused("RESOURCE_EXHAUSTED")],
+        triton=[Refused("UNAVAILABLE")],
+        why="Clients retry UNAVAILABLE by themselves, which makes an overload worse.",
+        by=("aio",),
+        on=_ASKED_SLOWLY,
+    ),
+    Case(
+        name="requests whose `timeout` passes in the queue",
+        send=Together([Infer("queued", _SHORTER, (), {"timeout": 50_000})] * 2),
+        see=[_LATE],
+        triton=[Refused("UNAVAILABLE")],
+        why="What is late is not unavailable.",
+        by=("aio",),
+        on=_ASKED_SLOWLY,
+    ),
+    Case(
+        name="a `timeout` that passes",
+        send=Infer("slow", _SHORTER, (), {"timeout": 50_000}),
+        see=_LATE,
+        triton={"y": _SHORTER["steps"].tolist()},
+        why="The caller's budget holds; Triton heeds it only where a queue policy of the model lets it.",
+        by=("aio",),
+        on=_ASKED_SLOWLY,
+    ),
     Case(
         name="a deadline that passes, and the next request",
         send=Script(((Infer("slow", _LONG, (), {"client_timeout": 0.2}), outputs), (_NEXT, outputs))),
@@ -194,17 +241,8 @@ CASES = (
         on=_ASKED_SLOWLY,
     ),
     Case(
-        name="a `timeout` that passes",
-        send=Infer("slow", _SHORTER, (), {"timeout": 100_000}),
-        see=_LATE,
-        triton={"y": _SHORTER["steps"].tolist()},
-        why="The caller's budget holds; Triton heeds it only where a queue policy of the model's config lets it.",
-        by=("aio",),
-        on=_ASKED_SLOWLY,
-    ),
-    Case(
         name="a request that is cancelled",
-        send=Cancel(Infer("slow", _SHORTER), 0.1),
+        send=Cancel(Infer("slow", _SHORTER), 0.05),
         see=Refused("CANCELLED"),
         by=("sync",),
         on=_ASKED_SLOWLY,

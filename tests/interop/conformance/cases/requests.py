@@ -22,7 +22,7 @@ from tests.interop.conformance.case import (
 )
 from tests.interop.conformance.cases.tensors import WHY_REJECTED, X, typed
 
-__all__ = ["CASES", "ONE"]
+__all__ = ["CASES", "ONE", "WHY_SHARED"]
 
 #: The least that the linear models take.
 ONE = {"x": np.ones((1, 2), np.float32)}
@@ -60,6 +60,15 @@ def _twice() -> Rpc:
     return rpc
 
 
+def _shared(where: str) -> Rpc:
+    """Return an inference with a tensor in a region of shared memory that nobody registered."""
+    rpc = _parked(raws=()) if where == "inputs" else _parked()
+    tensor = rpc.message.inputs[0] if where == "inputs" else rpc.message.outputs.add(name="y")
+    tensor.parameters["shared_memory_region"].string_param = "nothing-of-this-name"
+    tensor.parameters["shared_memory_byte_size"].int64_param = 8
+    return rpc
+
+
 def _versioned(version: str) -> Infer:
     return Infer("versions", ONE, (), {"model_version": version})
 
@@ -89,6 +98,12 @@ _UNKNOWN = (
     ("get_model_metadata", SEEN_AS_WORKER, ""),
     ("get_model_config", SEEN_AS_WORKER, ""),
     ("get_inference_statistics", Refused("INVALID_ARGUMENT"), _WHY_UNKNOWN),
+)
+
+_SHARED = Refused("UNIMPLEMENTED", "UNSUPPORTED", text="not mapped")
+WHY_SHARED = (
+    "What a client writes into shared memory while it is read cannot be checked; the message says what to do "
+    "instead."
 )
 
 CASES = (
@@ -273,6 +288,23 @@ CASES = (
         see=_invalid("INPUT_UNKNOWN", "outputs[1].name"),
         triton={"y": [[4, 6]]},
         why="A name that is given twice is a slip somewhere; it is told, not guessed at.",
+    ),
+    # shared memory
+    Case(
+        name="an input in shared memory",
+        send=_shared("inputs"),
+        see=_SHARED,
+        triton=Refused("NOT_FOUND"),
+        why=WHY_SHARED,
+        by=STUB,
+    ),
+    Case(
+        name="an output in shared memory",
+        send=_shared("outputs"),
+        see=_SHARED,
+        triton=Refused("NOT_FOUND"),
+        why=WHY_SHARED,
+        by=STUB,
     ),
     # the other questions
     *(

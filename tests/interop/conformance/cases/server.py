@@ -1,18 +1,17 @@
-"""What is told of server and models, what is counted, and what changes them."""
+"""What is told of server and models, and what is counted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from grpc_health.v1 import health_pb2
 
-from protos.oip import messages
+from protos.oip import model_config
 from tests.interop.conformance.case import (
     ADMIN,
     ENSEMBLE,
-    EVERYBODY,
     GATEWAY,
-    OURS,
     STUB,
     TRITON,
     WORKER,
@@ -22,11 +21,7 @@ from tests.interop.conformance.case import (
     Infer,
     Refused,
     Rpc,
-    Script,
-    outputs,
 )
-from tests.interop.conformance.cases.requests import ONE
-from tests.interop.conformance.cases.tensors import X
 
 __all__ = ["CASES"]
 
@@ -34,12 +29,10 @@ _BATCH = Infer(
     "grid", {f"x_{n}": np.ones((3, 2, 3), t) for n, t in (("FP32", np.float32), ("INT32", np.int32))}
 )
 _BAD = Infer("grid", {"x_FP32": np.ones((1, 2, 3), np.float32)})
-_SHARED = Refused("UNIMPLEMENTED", "UNSUPPORTED", text="not mapped")
-_WHY_SHARED = "Shared memory of clients is not mapped: the message says why, and what to do instead."
 
 
-def _nothing(_answer: Any) -> None:
-    return None
+def _manages(metadata: Any) -> bool:
+    return {"model_repository", "model_repository(unload_dependents)"} <= set(metadata.extensions)
 
 
 def _described(metadata: Any) -> dict[str, Any]:
@@ -59,14 +52,9 @@ def _optional(response: Any) -> dict[str, bool]:
     return {entry.name: entry.optional for entry in response.config.input}
 
 
-def _states(response: Any) -> dict[str, tuple[str, str]]:
-    return {f"{m.name} {m.version}": m.state for m in response.models if m.name in ("parked", "versions")}
-
-
-_TYPE = messages.ModelConfigResponse.DESCRIPTOR.fields_by_name["config"].message_type.file.enum_types_by_name[
-    "DataType"
-]
-_NUMBER = {name: _TYPE.values_by_name[f"TYPE_{name}"].number for name in ("FP32", "INT32")}
+_NUMBER = {name: model_config.DataType.Value(f"TYPE_{name}") for name in ("FP32", "INT32")}
+_SERVING = "SERVING"
+_NOT_OFFERED = {"cuda_shared_memory", "sequence", "system_shared_memory", "trace"}
 
 CASES = (
     # health
@@ -80,7 +68,58 @@ CASES = (
         see=True,
         on=(WORKER, GATEWAY, TRITON),
     ),
+    *(
+        Case(
+            name=f"`grpc.health.v1` {of}",
+            send=Rpc(
+                "Check",
+                health_pb2.HealthCheckRequest(service=service),
+                None,
+                "grpc.health.v1.Health",
+                health_pb2.HealthCheckResponse,
+            ),
+            view=lambda response: health_pb2.HealthCheckResponse.ServingStatus.Name(response.status),
+            see=see,
+            triton=theirs,
+            why=why,
+            by=STUB,
+        )
+        for of, service, see, theirs, why in (
+            ("of the server", "", _SERVING, _SERVING, ""),
+            (
+                "of an unknown service",
+                "nobody",
+                Refused("NOT_FOUND"),
+                _SERVING,
+                "So the standard wants it; Triton reads no name.",
+            ),
+        )
+    ),
     # description
+    Case(
+        name="the extensions that are not offered",
+        send=Ask("get_server_metadata"),
+        view=lambda metadata: sorted(_NOT_OFFERED.intersection(metadata.extensions)),
+        see=[],
+        triton=sorted(_NOT_OFFERED),
+        why="Listed is what works.",
+    ),
+    Case(
+        name="the extension `model_repository` where calls may change the server",
+        send=Ask("get_server_metadata"),
+        view=_manages,
+        see=True,
+        on=(WORKER, ADMIN, TRITON),
+    ),
+    Case(
+        name="the extension `model_repository` where callers may only ask",
+        send=Ask("get_server_metadata"),
+        view=_manages,
+        see=False,
+        triton=True,
+        why="Loading and unloading are calls to a gateway's admin address.",
+        on=(GATEWAY, ENSEMBLE, TRITON),
+    ),
     Case(
         name="the server's name",
         send=Ask("get_server_metadata"),
@@ -102,9 +141,11 @@ CASES = (
         view=lambda metadata: list(metadata.versions),
         see=["1", "3"],
         ensemble=["1"],
+        why="An ensemble has a version of its own.",
     ),
     Case(
         name="a model's config",
+        of="model_configuration",
         send=Ask("get_model_config", "grid"),
         view=_configured,
         see=(
@@ -125,9 +166,20 @@ CASES = (
         view=_optional,
         see={"x": False, "bias": True},
     ),
+    Case(
+        name="the config of an ensemble",
+        send=Ask("get_model_config", "parked"),
+        view=lambda response: (
+            response.config.platform,
+            dict(response.config.parameters)["accord_strategy"].string_value,
+        ),
+        see=("accord", "first"),
+        on=(ENSEMBLE,),
+    ),
     # statistics
     Case(
         name="the statistics of two requests of three rows",
+        of="statistics",
         send=Growth("grid", (_BATCH, _BATCH)),
         see={
             "rows": 6,
@@ -136,7 +188,7 @@ CASES = (
             "queue": 2,
             "compute_infer": 2,
             "runs of 3": 2,
-        },  # fmt: skip
+        },
         view=lambda grown: grown,
     ),
     Case(
@@ -144,6 +196,16 @@ CASES = (
         send=Growth("grid", (_BAD,)),
         see={"fail": 1},
         view=lambda grown: grown,
+        triton={},
+        why="Every request that comes is counted; Triton counts none that it refuses before it queues it.",
+    ),
+    Case(
+        name="the statistics of a request that the model refuses",
+        send=Growth("picky", (Infer("picky", {"index": np.array([7])}),)),
+        see={"fail": 1},
+        view=lambda grown: grown,
+        triton={"rows": 1, "runs": 1, "success": 1, "queue": 1, "compute_infer": 1, "runs of 1": 1},
+        why="An error is no success; that Triton counts it as one is its Python backend's doing.",
     ),
     Case(
         name="the statistics of all models",
@@ -153,110 +215,5 @@ CASES = (
         gateway=True,
         triton=True,
         why="A worker has one model.",
-    ),
-    # settings
-    Case(
-        name="the log settings",
-        send=Ask("get_log_settings"),
-        view=lambda response: sorted(response.settings),
-        see=["log_error", "log_file", "log_format", "log_info", "log_verbose_level", "log_warning"],
-    ),
-    Case(
-        name="the log settings are changed",
-        send=Ask("update_log_settings", "", ({"log_verbose_level": 0},)),
-        view=lambda response: response.settings["log_verbose_level"].uint32_param,
-        see=Refused("PERMISSION_DENIED", "MODEL_FORBIDDEN"),
-        triton=0,
-        on=(GATEWAY, ENSEMBLE, TRITON),
-        why="Whoever may ask models may not change what is logged; the admin address takes such calls.",
-    ),
-    Case(
-        name="the log settings are changed where calls may change the server",
-        send=Ask("update_log_settings", "", ({"log_verbose_level": 0},)),
-        view=lambda response: response.settings["log_verbose_level"].uint32_param,
-        see=0,
-        on=(WORKER, ADMIN, TRITON),
-    ),
-    Case(
-        name="the trace settings",
-        send=Ask("get_trace_settings", "parked"),
-        view=lambda response: list(response.settings["trace_level"].value),
-        see=["OFF"],
-    ),
-    Case(
-        name="the trace settings are changed",
-        send=Ask("update_trace_settings", "parked", ({"trace_level": "TIMESTAMPS"},)),
-        view=lambda response: list(response.settings["trace_level"].value),
-        see=Refused("UNIMPLEMENTED", "UNSUPPORTED"),
-        triton=["TIMESTAMPS"],
-        why="No spans are recorded here; W3C trace context is passed on.",
-    ),
-    # repository
-    Case(
-        name="the repository's index",
-        send=Ask("get_model_repository_index"),
-        view=_states,
-        see={"parked 1": "READY", "versions 1": "READY", "versions 3": "READY"},
-        on=(ADMIN, TRITON),
-    ),
-    Case(
-        name="a model is unloaded, asked and loaded",
-        send=Script(
-            (
-                (Ask("unload_model", "parked"), _nothing),
-                (Ask("is_model_ready", "parked"), bool),
-                (Infer("parked", ONE), outputs),
-                (Ask("load_model", "parked"), _nothing),
-                (Infer("parked", ONE), outputs),
-            )
-        ),
-        see=[None, False, Refused("UNAVAILABLE", "MODEL_NOT_READY"), None, {"y": [[4, 6]]}],
-        on=(WORKER, ADMIN, TRITON),
-    ),
-    Case(
-        name="an unknown model is loaded",
-        send=Ask("load_model", "nobody"),
-        view=_nothing,
-        see=Refused("NOT_FOUND", "MODEL_NOT_FOUND"),
-        on=(WORKER, ADMIN, TRITON),
-    ),
-    Case(
-        name="an unknown model is unloaded",
-        send=Ask("unload_model", "nobody"),
-        view=_nothing,
-        see=Refused("NOT_FOUND", "MODEL_NOT_FOUND"),
-        on=(WORKER, ADMIN, TRITON),
-    ),
-    Case(
-        name="a model is loaded with a config of the caller's",
-        send=Ask("load_model", "parked", (), {"config": "{}"}),
-        view=_nothing,
-        see=Refused("UNIMPLEMENTED", "UNSUPPORTED"),
-        on=(WORKER, ADMIN, TRITON),
-    ),
-    Case(
-        name="a model is unloaded by a caller who may only ask",
-        send=Ask("unload_model", "parked"),
-        view=_nothing,
-        see=Refused("UNIMPLEMENTED", "UNSUPPORTED"),
-        on=(GATEWAY, ENSEMBLE),
-    ),
-    # shared memory
-    *(
-        Case(
-            name=f"`{method}`",
-            send=Ask(method, "", arguments),
-            view=_nothing,
-            see=_SHARED,
-            triton=theirs,
-            why=_WHY_SHARED,
-        )
-        for method, arguments, theirs in (
-            ("get_system_shared_memory_status", (), None),
-            ("get_cuda_shared_memory_status", (), None),
-            ("register_system_shared_memory", ("r", "/nothing-of-this-name", 8), Refused("INVALID_ARGUMENT")),
-            ("unregister_system_shared_memory", (), None),
-            ("unregister_cuda_shared_memory", (), None),
-        )
     ),
 )

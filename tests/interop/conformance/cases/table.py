@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.interop.conformance.cases import classification, parameters, requests, server, streams, tensors
+from tests.interop.conformance.cases import (
+    classification,
+    control,
+    parameters,
+    requests,
+    server,
+    streams,
+    tensors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,4 +29,5 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     "Classification": classification.CASES,
     "Streams": streams.CASES,
     "Server and models": server.CASES,
+    "Control": control.CASES,
 }
