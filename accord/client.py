@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import numpy as np
-from google.rpc import error_details_pb2, status_pb2
 
 from accord.v1 import ensemble_pb2 as pb
 from accord.v1 import errors_pb2
 from accord.v1.ensemble_pb2_grpc import EnsembleServiceStub
-from protos.errors import DOMAIN
+from protos.details import read_details
 from protos.rpc import CHANNEL_OPTIONS
 from protos.tensor import Tensor
 
@@ -146,7 +145,7 @@ class Client:
                 outputs = read_tensors(answer.outputs)
                 yield Answer(outputs, answer.report, answer.version, response.final, response.quorum_met)
         except grpc.RpcError as error:
-            raise _call_error(error) from None
+            raise call_error(error) from None
         finally:
             call.cancel()
 
@@ -166,7 +165,7 @@ class Client:
         try:
             return method(request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
-            raise _call_error(error) from None
+            raise call_error(error) from None
 
 
 def _request(ensemble: str, inputs: Mapping[str, Array], fields: Mapping[str, Any]) -> pb.InferRequest:
@@ -182,14 +181,7 @@ def read_tensors(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:
     return {t.name: Tensor.from_raw(t.name, t.datatype, tuple(t.shape), t.raw).array() for t in tensors}
 
 
-def _call_error(error: Any) -> CallError:
-    reason, members = "", []
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                info, member = error_details_pb2.ErrorInfo(), errors_pb2.MemberError()
-                if detail.Unpack(info) and info.domain == DOMAIN:
-                    reason = info.reason
-                elif detail.Unpack(member):
-                    members.append(member)
-    return CallError(error.code().name, reason, error.details() or "", members)
+def call_error(error: Any) -> CallError:
+    """Read what a failed call tells, a ``grpc.RpcError``."""
+    told = read_details(error.trailing_metadata())
+    return CallError(error.code().name, told.reason, error.details() or "", told.members)

@@ -59,7 +59,6 @@ class Gateway:
         self._changed = asyncio.Event()
         self._members = _members(config, directory, self._changed.set)
         self._catalog = Catalog(config, self._members)
-        ledger = Ledger()
         self._coalescer = Coalescer(Engine(self._members))
         self._admission = Admission(
             max_in_flight=config.server.max_in_flight, max_request_bytes=config.server.max_request_bytes
@@ -69,15 +68,16 @@ class Gateway:
             admission=self._admission,
             coalescer=self._coalescer,
             metrics=self._metrics,
-            ledger=ledger,
         )
         self._listeners = Listeners(
             config.server,
             asker,
             metrics=self._metrics,
-            ledger=ledger,
+            ledger=Ledger(),
             loadable={
-                name: Loading(self._members[name]) for name, model in config.models.items() if model.worker
+                name: Loading(self._members[name])
+                for name, model in config.models.items()
+                if model.worker and model.worker.poll_s is None
             },
             log_format=log_format,
         )

@@ -182,7 +182,7 @@ class Reason(Enum):
     REQUEST_TOO_LARGE = Row(
         Code.RESOURCE_EXHAUSTED,
         Retry.NEVER,
-        "The message is larger than `max_request_bytes`.",
+        "The message is larger than `max_request_bytes`, or its answer larger than a message may be.",
         "Send fewer rows per call.",
     )
     DEVICE_OOM = Row(

@@ -12,6 +12,9 @@ __all__ = ["LogFormat", "configure", "set_level"]
 
 LogFormat = Literal["json", "text"]
 
+#: Fields that we write ourselves, on several lines where that helps.
+_OURS = ("event", "exception")
+
 
 def configure(log_format: LogFormat) -> None:
     """Send all records of the standard library's loggers to standard error.
@@ -31,11 +34,21 @@ def configure(log_format: LogFormat) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
         ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _escape_facts, renderer],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _escape_facts(
+    _logger: structlog.typing.WrappedLogger, _method: str, entry: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Quote what callers may have written with control characters: they would steer a terminal."""
+    for key, value in entry.items():
+        if key not in _OURS and isinstance(value, str) and not value.isprintable():
+            entry[key] = repr(value)
+    return entry
 
 
 def set_level(level: int) -> None:

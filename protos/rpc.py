@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from protos.details import TRAILER
 from protos.errors import AccordError, Reason, internal_error, to_status
 from protos.service import CallContext, Method, Received, ServerStream, Stream
 
@@ -232,7 +233,7 @@ def _refusal(why: str) -> grpc.RpcMethodHandler[Any, Any]:
 async def _abort(context: _Context, error: AccordError) -> Any:
     status = to_status(error)
     code = _CODES[int(error.reason.code)]
-    trailer = (("grpc-status-details-bin", status.SerializeToString()),)
+    trailer = ((TRAILER, status.SerializeToString()),)
     await context.abort(code, status.message, trailer)
     raise AssertionError  # abort always raises
 

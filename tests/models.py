@@ -81,15 +81,15 @@ def linear(weights: np.ndarray, *, rows: int | str = "n") -> bytes:
     return _model(graph)
 
 
-def classifier(classes: int = 3) -> bytes:
-    """Return a model with two outputs: ``probabilities``, the softmax of ``x``, and ``label``, its argmax."""
+def classifier(classes: int = 3, name: str = "x") -> bytes:
+    """Return a model of two outputs: ``probabilities``, its input's softmax, and ``label``, the argmax."""
     graph = helper.make_graph(
         [
-            helper.make_node("Softmax", ["x"], ["probabilities"], axis=-1),
+            helper.make_node("Softmax", [name], ["probabilities"], axis=-1),
             helper.make_node("ArgMax", ["probabilities"], ["label"], axis=-1, keepdims=0),
         ],
         "classifier",
-        [_value("x", "FP32", ("n", classes))],
+        [_value(name, "FP32", ("n", classes))],
         [_value("probabilities", "FP32", ("n", classes)), _value("label", "INT64", ("n",))],
     )
     return _model(graph)

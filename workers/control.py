@@ -44,7 +44,7 @@ class Control:
             AccordError: MODEL_NOT_FOUND, MODEL_LOAD_FAILED or UNSUPPORTED.
         """
         oip.check_load(request)
-        self._check_name(request.model_name)
+        self._model.check_name(request.model_name)
         try:
             await self._model.refresh(force=True)
         except ModelError:
@@ -62,7 +62,7 @@ class Control:
             AccordError: MODEL_NOT_FOUND, PARAMETER_INVALID or UNSUPPORTED.
         """
         oip.unloads_dependents(request)  # a worker's model is made of nothing else
-        self._check_name(request.model_name)
+        self._model.check_name(request.model_name)
         await self._model.unload()
         return messages.RepositoryModelUnloadResponse()
 
@@ -76,11 +76,3 @@ class Control:
         if request.settings:
             logs.set_level(oip.level_of(self._log))
         return response
-
-    def _check_name(self, name: str) -> None:
-        if name != self._model.name:
-            raise AccordError(
-                Reason.MODEL_NOT_FOUND,
-                f"no model {name[:128]!r} here; this worker serves {self._model.name!r}",
-                metadata={"model": name[:128]},
-            )

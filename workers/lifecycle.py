@@ -7,6 +7,7 @@ Rules:
 - A version that is replaced or taken out finishes the requests that it has, and takes no more.
 - What failed to load is tried again when its files change, or when somebody asks for it.
 - Statistics belong to the version's number: they survive its being loaded again.
+- Whoever asked for a load may go away; the load is finished.
 
 Everything but the loading itself happens on the event loop; one load, unload or refresh runs at a time.
 """
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 _FAILED = "could not be loaded; the worker's log names file and cause"
 _UNLOADED = "unloaded"
+_GONE = "no longer in the repository, or not allowed by version_policy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +82,7 @@ class Lifecycle:
         self._entries: dict[str, Entry] = {}
         self._tried: dict[str, Fingerprint | None] = {}
         self._draining: set[asyncio.Task[None]] = set()
+        self._refreshing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
     @property
@@ -102,18 +105,33 @@ class Lifecycle:
         self._on_change = on_change
         on_change()
 
+    def check_name(self, name: str) -> None:
+        """Refuse another model's name.
+
+        Raises:
+            AccordError: MODEL_NOT_FOUND.
+        """
+        if name != self.name:
+            raise AccordError(
+                Reason.MODEL_NOT_FOUND,
+                f"no model {name[:128]!r} here; this worker serves {self.name!r}",
+                metadata={"model": name[:128]},
+            )
+
     def get(self, version: str = "") -> Served:
         """Return the version asked for; empty for the highest.
 
         Raises:
-            AccordError: VERSION_NOT_FOUND, or MODEL_NOT_READY for one that is known.
+            AccordError: VERSION_NOT_FOUND, or MODEL_NOT_READY for one that should be served.
         """
         served = self._served.get(version or next(reversed(self._served), ""))
         if served is not None:
             return served
         meta = {"model": self.name}
-        if version and version not in self._entries:
-            known = ", ".join(self._entries) or "none"
+        # a retry would wait in vain for what has left the repository
+        expected = [entry.version for entry in self._entries.values() if entry.reason != _GONE]
+        if version and version not in expected:
+            known = ", ".join(expected) or "none"
             raise AccordError(
                 Reason.VERSION_NOT_FOUND,
                 f"{self.name!r} has no version {version[:32]!r}; it has {known}",
@@ -135,6 +153,13 @@ class Lifecycle:
         Raises:
             ModelError: The first thing that is wrong; all that is right is served nevertheless. It is logged.
         """
+        # a thread cannot be cancelled: a load that nobody follows would end unseen, beside the next one
+        task = asyncio.create_task(self._refresh(force=force))
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+        await asyncio.shield(task)
+
+    async def _refresh(self, *, force: bool) -> None:
         async with self._turn:
             try:
                 found = await asyncio.to_thread(self._find)
@@ -151,7 +176,7 @@ class Lifecycle:
             # the old ones leave when all that is to take their place is there
             if found.keys() <= self._served.keys():
                 for version in self._entries.keys() - found.keys():
-                    self._retire(version, "no longer in the repository, or not allowed by version_policy")
+                    self._retire(version, _GONE)
             if errors:
                 raise errors[0]
 
@@ -168,23 +193,26 @@ class Lifecycle:
             await asyncio.wait(self._draining)
 
     async def _refresh_version(self, version: str, files: ModelFiles | ModelError, *, force: bool) -> None:
-        mark = None if isinstance(files, ModelError) else await asyncio.to_thread(_mark, files)
+        mark = None if isinstance(files, ModelError) else files.fingerprint
         if version in self._tried and self._tried[version] == mark and not force:
             return
         self._tried[version] = mark
         if version not in self._served:
             self._enter(version, State.LOADING)
         try:
-            if isinstance(files, ModelError):
-                raise files
-            session = await asyncio.to_thread(self._load, files)
-            statistics = self._statistics.setdefault(version, Statistics())
-            loaded = Served(session, self._batch(session, statistics), statistics)
-        except ModelError:
+            loaded = await self._loaded(version, files)
+        except Exception:
             if version not in self._served:
                 self._enter(version, State.UNAVAILABLE, _FAILED)
             raise
         self._show(version, loaded)
+
+    async def _loaded(self, version: str, files: ModelFiles | ModelError) -> Served:
+        if isinstance(files, ModelError):
+            raise files
+        session = await asyncio.to_thread(self._load, files)
+        statistics = self._statistics.setdefault(version, Statistics())
+        return Served(session, self._batch(session, statistics), statistics)
 
     def _show(self, version: str, served: Served) -> None:
         former = self._served.get(version)
@@ -199,7 +227,8 @@ class Lifecycle:
         self._tried.pop(version, None)
         served = self._served.pop(version, None)
         if served is None:
-            self._enter(version, State.UNAVAILABLE, reason)
+            if self._entries[version].state is not State.UNLOADING:
+                self._enter(version, State.UNAVAILABLE, reason)
             return
         self._enter(version, State.UNLOADING, reason)
         self._drain(version, served)
@@ -222,10 +251,3 @@ class Lifecycle:
     def _complain(self, error: ModelError) -> None:
         facts = {"model": self.name, "path": str(error.path), "cause": error.cause, "serving": self.versions}
         _log.error("model cannot be served", extra=facts)
-
-
-def _mark(files: ModelFiles) -> Fingerprint | None:
-    try:
-        return files.fingerprint()
-    except OSError:  # the files are changing under our eyes, so the next look will differ
-        return None

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from protos import logs
 from protos.address import Address, AddressError
+from protos.oip import REPOSITORY_EXTENSIONS
 from workers.control import Control
 from workers.hosting import host
 from workers.model.errors import ModelError
@@ -77,8 +78,8 @@ async def _serve(args: argparse.Namespace) -> None:
         if not model.ready:
             raise
     stopping = _on_first_signal()
-    service = Service(model)
     control = Control(model, enabled=args.control == "explicit", log_format=args.log_format)
+    service = Service(model, extensions=REPOSITORY_EXTENSIONS if control.enabled else ())
     server = Server(service, control, model.name, args.address)
     await server.start()
     model.watch(lambda: server.show_health(ready=model.ready))
@@ -101,8 +102,11 @@ async def _poll(model: Lifecycle, every_s: float) -> None:
     """Look again and again what the repository holds."""
     while True:
         await asyncio.sleep(every_s)
-        with suppress(ModelError):  # it is in the log, and what was served is served on
-            await model.refresh()
+        try:
+            with suppress(ModelError):  # it is in the log, and what was served is served on
+                await model.refresh()
+        except Exception:  # noqa: BLE001 - the watch must outlive any surprise
+            _log.exception("looking for changed files failed")
 
 
 def _on_first_signal() -> asyncio.Event:
@@ -126,7 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="accord worker", description="Serve one ONNX model over gRPC.")
     parser.add_argument("--repository", type=Path, required=True, help="model repository (Triton's layout)")
     parser.add_argument("--model", required=True, help="name of the model to serve")
-    parser.add_argument("--version", default="", help="version to serve (default: the highest one allowed)")
+    parser.add_argument(
+        "--version",
+        default="",
+        help="version to serve (default: those that version_policy allows, else the highest)",
+    )
     parser.add_argument(
         "--address", type=_address, default="127.0.0.1:0", help="host:port (port 0: any) or unix:PATH"
     )

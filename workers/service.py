@@ -17,7 +17,7 @@ from protos.oip import messages
 from workers.batcher import Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from protos.oip import Parameter
     from protos.service import CallContext, Received
@@ -27,24 +27,13 @@ __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 
-#: Of the protocol's extensions, those that work here. Source: Triton "Protocol extensions".
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "logging",
-    "model_configuration",
-    "parameters",
-    "schedule_policy",
-    "statistics",
-)
-
 
 class Service:
     """The methods of ``inference.GRPCInferenceService`` that ask one model or ask about it.
 
     Args:
         model: The model's versions.
-        extensions: The protocol's extensions that work.
+        extensions: Further extensions of the protocol that the same server offers.
         clock: Source of monotonic time, the same as the deadlines'.
     """
 
@@ -52,7 +41,7 @@ class Service:
         self,
         model: Lifecycle,
         *,
-        extensions: tuple[str, ...] = EXTENSIONS,
+        extensions: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
@@ -89,7 +78,9 @@ class Service:
     async def server_metadata(self, _request: Any, _context: CallContext) -> Any:
         """Name the server and the extensions that work."""
         return messages.ServerMetadataResponse(
-            name="accord-worker", version=version("accord-gateway"), extensions=self._extensions
+            name="accord-worker",
+            version=version("accord-gateway"),
+            extensions=sorted((*oip.EXTENSIONS, *self._extensions)),
         )
 
     async def model_metadata(self, request: Any, _context: CallContext) -> Any:
@@ -130,7 +121,7 @@ class Service:
             AccordError: MODEL_NOT_FOUND, or UNSUPPORTED for an update.
         """
         if request.model_name:
-            self._check_name(request.model_name)
+            self._model.check_name(request.model_name)
         return oip.trace_settings(request)
 
     async def model_infer(self, request: Any, context: CallContext) -> Any:
@@ -143,7 +134,7 @@ class Service:
             served = self._served(request.model_name, request.model_version)
             try:
                 return await self._infer(served, request, context)
-            except AccordError:
+            except BaseException:  # a caller who goes away is one who got no answer
                 served.statistics.failed(self._clock() - context.arrived)
                 raise
         except AccordError as error:
@@ -211,13 +202,5 @@ class Service:
         return deadline
 
     def _served(self, name: str, version_wanted: str) -> Served:
-        self._check_name(name)
+        self._model.check_name(name)
         return self._model.get(version_wanted)
-
-    def _check_name(self, name: str) -> None:
-        if name != self._model.name:
-            raise AccordError(
-                Reason.MODEL_NOT_FOUND,
-                f"no model {name[:128]!r} here; this worker serves {self._model.name!r}",
-                metadata={"model": name[:128]},
-            )

@@ -10,7 +10,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from accord.commands.output import err, fail, out, print_json
+from accord.commands.calls import fail_call
+from accord.commands.output import fail, out, print_json
 from accord.v1 import ensemble_pb2 as pb
 from accord.v1 import errors_pb2
 from protos.tensor import DTYPES
@@ -65,13 +66,7 @@ def command(
             for answer in answers:
                 _print(answer, as_json=as_json, stream=stream)
     except CallError as error:
-        if as_json:
-            told = {"ok": False, "code": error.code, "reason": error.reason, "message": error.message}
-            print_json(told, indent=None if stream else 2)
-            raise typer.Exit(1) from None
-        for failed in error.members:
-            err.print(f"  {failed.seat}: {failed.message}")
-        fail(str(error))
+        fail_call(error, as_json=as_json, indent=None if stream else 2)
 
 
 def _print(answer: Answer, *, as_json: bool, stream: bool) -> None:

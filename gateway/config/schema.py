@@ -81,6 +81,8 @@ class Server(_Section):
                 raise ValueError("admin must be a unix socket or a loopback address: calls are not encrypted")
             if self.admin_token is None:
                 raise ValueError("admin is a port, so admin_token must name a file with the token")
+        if address is None and self.admin_token is not None:
+            raise ValueError("admin_token has no effect without admin; set admin, or leave it out")
         return self
 
 
@@ -92,7 +94,7 @@ class Worker(_Section):
     model: Name | None = None
     """The model's folder in the repository; default: the model's name here."""
     version: Version = ""
-    """The version to serve; default: the highest."""
+    """The one version to serve; default: as `version_policy` of the model's config says, else the highest."""
     instances: Annotated[int, Field(ge=1, le=64)] | None = None
     """Worker processes that share the calls; default: as `instance_group` of the model's config says."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None

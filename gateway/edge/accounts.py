@@ -1,11 +1,16 @@
-"""Counts every request and logs those that fail, however they came and whichever service they asked."""
+"""Counts every request that comes, and logs those that fail, whichever service they asked.
+
+A request is answered when its answer is made, not before: an answer that cannot be put as its caller wants it
+is a failure.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from protos.errors import AccordError, Reason, internal_error
@@ -14,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.edge.ask import Asker
+    from gateway.engine.plan import Plan
     from gateway.observe.metrics import Metrics
+    from gateway.observe.statistics import Ledger
+    from gateway.values import Reply
     from protos.service import CallContext
 
 __all__ = ["Accounts"]
@@ -28,32 +36,40 @@ class Accounts:
     Args:
         asker: Knows what is served, and makes ids for requests that have none.
         metrics: Where they are counted; label values are names that we serve, never others.
-        clock: Source of monotonic time.
+        ledger: Where those of what is served are recorded for the protocol's statistics.
+        clock: Source of monotonic time, the same as the calls'.
     """
 
     def __init__(
-        self, asker: Asker, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+        self, asker: Asker, metrics: Metrics, ledger: Ledger, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._asker = asker
         self._metrics = metrics
+        self._ledger = ledger
         self._clock = clock
 
     @contextmanager
-    def request(self, method: str, name: str, own_id: str, context: CallContext) -> Iterator[None]:
+    def request(
+        self, method: str, context: CallContext, *, name: str, version: str, own_id: str
+    ) -> Iterator[Callable[[Plan, Reply], None]]:
         """Account for one request while it is answered in the body.
 
         Args:
             method: What was called.
-            name: The model or ensemble that it names.
-            own_id: The id that it carries; may be empty.
             context: The call that brings it.
+            name: The model or ensemble that it names.
+            version: The version that it names; may be empty.
+            own_id: The id that it carries; may be empty.
+
+        Yields:
+            What is to be told the plan and the final reply, once the answer is made.
 
         Raises:
             AccordError: What the body raises, with the request's id; INTERNAL for anything that is none.
         """
         code, reason = "OK", ""
         try:
-            yield
+            yield partial(self._answered, context)
         except (asyncio.CancelledError, GeneratorExit):
             code, reason = "CANCELLED", "CLIENT_CANCELLED"
             raise
@@ -64,8 +80,22 @@ class Accounts:
             self._report(name, context, told, None if told is error else error)
             raise told from None
         finally:
+            elapsed_s = self._clock() - context.arrived
+            if reason:
+                self._failed(name, version, elapsed_s)
             known = name if self._asker.catalog.serves(name) else ""
-            self._metrics.request(known, method, code, reason, self._clock() - context.arrived)
+            self._metrics.request(known, method, code, reason, elapsed_s)
+
+    def _answered(self, context: CallContext, plan: Plan, reply: Reply) -> None:
+        (rider,) = reply.riders
+        rows = rider.rows.stop - rider.rows.start
+        elapsed_s = self._clock() - context.arrived
+        self._ledger.answered(plan.name, plan.version, rows, elapsed_s, reply.report)
+
+    def _failed(self, name: str, version: str, elapsed_s: float) -> None:
+        with suppress(AccordError):  # of what is not served, nothing is recorded
+            plan = self._asker.catalog.plan(name, version)
+            self._ledger.failed(plan.name, plan.version, elapsed_s)
 
     def _report(self, name: str, context: CallContext, told: AccordError, bug: Exception | None) -> None:
         level = logging.ERROR if told.reason is Reason.INTERNAL else logging.INFO

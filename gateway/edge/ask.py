@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.engine.catalog import Catalog
     from gateway.engine.plan import Plan
     from gateway.observe.metrics import Metrics
-    from gateway.observe.statistics import Ledger
     from protos.service import CallContext
     from protos.tensor import Tensor
 
@@ -76,10 +74,8 @@ class Asker:
         catalog: What is served.
         admission: Who gets in.
         coalescer: Makes batches and asks the engine.
-        metrics: Counts what happened.
-        ledger: Records it for the protocol's statistics.
+        metrics: Counts what the members did.
         fresh_id: Makes ids for requests that come without one.
-        clock: Source of monotonic time, the same as the calls'.
     """
 
     def __init__(
@@ -89,17 +85,13 @@ class Asker:
         admission: Admission,
         coalescer: Coalescer,
         metrics: Metrics,
-        ledger: Ledger,
         fresh_id: Callable[[], str] = _random_id,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.catalog = catalog
         self.admission = admission
         self._coalescer = coalescer
         self._metrics = metrics
-        self._ledger = ledger
         self._fresh_id = fresh_id
-        self._clock = clock
 
     def known(self, name: str, version: str) -> Plan:
         """Look up a plan of whose models something is known.
@@ -128,7 +120,7 @@ class Asker:
             AccordError: Any reason a caller can be told; it names the request's id.
         """
         known_as = self.request_id(query.id, context)
-        with self._recorded(query, context, known_as):
+        with _named(known_as):
             plan, batch = self._batch(query, context, known_as, interim=False)
             with self._admitted(batch):
                 reply = await self._coalescer.ask(batch)
@@ -141,7 +133,7 @@ class Asker:
             AccordError: As :meth:`ask`, in place of the final reply.
         """
         known_as = self.request_id(query.id, context)
-        with self._recorded(query, context, known_as):
+        with _named(known_as):
             plan, batch = self._batch(query, context, known_as, interim=True)
             with self._admitted(batch):
                 async with aclosing(self._coalescer.stream(batch)) as replies:
@@ -192,19 +184,14 @@ class Asker:
             self._metrics.report(plan.name, reply.report)
         if reply.error is not None:
             raise reply.error
-        if reply.final:
-            elapsed_s = self._clock() - batch.riders[0].arrived
-            self._ledger.answered(plan.name, plan.version, batch.n, elapsed_s, reply.report)
         return reply
 
-    @contextmanager
-    def _recorded(self, query: Query, context: CallContext, known_as: str) -> Iterator[None]:
-        """Have every error name the request, and count those of what is served."""
-        try:
-            yield
-        except AccordError as error:
-            error.metadata["request_id"] = known_as[:_MAX_SHOWN_ID]
-            if self.catalog.serves(query.name):
-                version = self.catalog.plan(query.name).version
-                self._ledger.failed(query.name, version, self._clock() - context.arrived)
-            raise
+
+@contextmanager
+def _named(known_as: str) -> Iterator[None]:
+    """Have every error name the request."""
+    try:
+        yield
+    except AccordError as error:
+        error.metadata["request_id"] = known_as[:_MAX_SHOWN_ID]
+        raise

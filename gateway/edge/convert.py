@@ -28,7 +28,7 @@ __all__ = ["from_infer", "from_model_infer", "to_infer", "to_infer_stream", "to_
 _MAX_FAILED_BYTES = 1024
 #: What a request may make us read or pass on besides tensors.
 _MAX_NAME, _MAX_OPTIONS, _MAX_NESTING = 128, 4096, 32
-_MAX_PARAMETERS, _MAX_PARAMETER_NAME = 64, 256
+_MAX_PARAMETERS, _MAX_PARAMETER_NAME, _MAX_MEMBERS = 64, 256, 1024
 
 
 def from_model_infer(request: Any) -> Query:
@@ -106,6 +106,8 @@ def from_infer(request: pb.InferRequest) -> Query:
         AccordError: If anything in it breaks the contract.
     """
     _check_id(request.id)
+    oip.check_number("inputs", len(request.inputs))
+    oip.check_number("outputs", len(request.outputs))
     inputs: dict[str, Tensor] = {}
     for i, message in enumerate(request.inputs):
         if message.name in inputs:
@@ -134,6 +136,9 @@ def from_infer(request: pb.InferRequest) -> Query:
 
 
 def _overrides(request: pb.InferRequest) -> Overrides:
+    for field, count in (("members", len(request.members)), ("weights", len(request.weights))):
+        if count > _MAX_MEMBERS:
+            raise _invalid(field, f"has {count} entries; at most {_MAX_MEMBERS} are read")
     for seat, weight in request.weights.items():
         if not 0 <= weight <= MAX_WEIGHT:
             raise _invalid(f"weights[{seat[:64]!r}]", f"must be a number from 0 to {MAX_WEIGHT:g}")
@@ -195,8 +200,14 @@ def _invalid(field: str, problem: str) -> AccordError:
 
 
 def to_infer(plan: Plan, query: Query, reply: Reply) -> pb.InferResponse:
-    """Build the typed answer with its full report."""
+    """Build the typed answer with its full report.
+
+    Raises:
+        AccordError: REQUEST_TOO_LARGE if it does not fit into a message.
+    """
     report = reply.report
+    members = (tensor for seat in report.seats for tensor in seat.outputs.values())
+    oip.check_answer((*reply.outputs.values(), *members))
     return pb.InferResponse(
         ensemble=plan.name,
         version=plan.version,

@@ -6,6 +6,7 @@ loopback port that asks for a token. Everything else is offered at both.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.edge.accounts import Accounts
@@ -13,7 +14,7 @@ from gateway.edge.aio import GrpcEdge
 from gateway.edge.credentials import BearerToken
 from gateway.edge.services.ensemble import EnsembleService
 from gateway.edge.services.inference import InferenceService
-from gateway.edge.services.repository import EXTENSIONS, RepositoryService
+from gateway.edge.services.repository import RepositoryService
 from gateway.edge.services.settings import LogService
 from protos import oip
 from protos.address import Address
@@ -59,7 +60,7 @@ class Listeners:
     ) -> None:
         self._asker = asker
         self._health = Health(plan.name for plan in asker.catalog.plans())
-        accounts = Accounts(asker, metrics)
+        accounts = Accounts(asker, metrics, ledger)
         inference = InferenceService(asker, accounts, ledger)
         ensembles, log = EnsembleService(asker, accounts).methods(), LogService(log_format=log_format)
         address, reflect = Address.parse(server.address), server.reflection
@@ -74,10 +75,10 @@ class Listeners:
         )
         self._edges = [(public, address)]
         if server.admin:
-            repository = RepositoryService(asker.catalog, loadable).methods()
+            repository = RepositoryService(asker.catalog, loadable, on_change=self.show_health).methods()
             admin = GrpcEdge(
                 {
-                    oip.SERVICE: inference.methods(EXTENSIONS)
+                    oip.SERVICE: inference.methods(oip.REPOSITORY_EXTENSIONS)
                     | repository
                     | _log_settings(log, may_update=True),
                     ENSEMBLE_SERVICE: ensembles,
@@ -106,8 +107,8 @@ class Listeners:
         """Refuse new calls, let those in flight finish, then close."""
         self._asker.admission.draining = True
         self._health.close()
-        for edge, _ in self._edges:
-            await edge.stop(drain_s)
+        # at once: the parent process does not wait for one after the other
+        await asyncio.gather(*(edge.stop(drain_s) for edge, _ in self._edges))
 
 
 def _log_settings(log: LogService, *, may_update: bool) -> dict[str, Rpc]:

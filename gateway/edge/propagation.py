@@ -5,7 +5,8 @@ Rules:
 - A request has one id in every log, in errors and at the members: the caller's own, else that of a proxy
   before us (``x-request-id``), else a fresh one. Only the caller's own is echoed in the answer.
 - Trace context is passed on as it came; names beyond it come from ``server.pass_metadata``.
-- A request is never refused for its metadata: binary values, and what exceeds the bound, are not passed on.
+- A request is never refused for its metadata: what exceeds the bound, binary values, and other values that
+  gRPC would not send are not passed on. gRPC takes more from a client than it sends to a server.
 
 Source: W3C "Trace Context"; gRPC ``PROTOCOL-HTTP2.md`` (Custom-Metadata).
 """
@@ -57,15 +58,17 @@ def passed_on(
         >>> passed_on({"x-tenant": "red", "authorization": "secret"}, "7", ["x-tenant"])
         (('x-request-id', '7'), ('x-tenant', 'red'))
     """
-    found: dict[str, str | bytes] = {
-        REQUEST_ID: request if request.isascii() and request.isprintable() else ""
-    }
+    found: dict[str, str | bytes] = {REQUEST_ID: request}
     for name in (*TRACE_CONTEXT, *allowed):
         found.setdefault(name, metadata.get(name, ""))
     entries, left = [], MAX_METADATA_BYTES
     for name, value in found.items():
         size = len(name) + len(value)
-        if isinstance(value, str) and value and size <= left:
+        if isinstance(value, str) and _can_be_sent(value) and size <= left:
             entries.append((name, value))
             left -= size
     return tuple(entries)
+
+
+def _can_be_sent(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable()

@@ -84,10 +84,13 @@ class Catalog:
                 Reason.MODEL_NOT_FOUND, f"there is no model {name[:128]!r}", metadata={"model": name[:128]}
             )
         # a model that is not known yet has no version to compare with
-        if version in ("", plan.version) or not plan.version:
+        if not version or not plan.version:
             return plan
+        # before the plan without a version: whoever names one must get no newer one
         if (name, version) in self._versions:
             return self._versions[name, version]
+        if version == plan.version:
+            return plan
         spec = self._specs.get(name)
         known = ", ".join(spec.versions) if spec and spec.versions else plan.version
         raise AccordError(

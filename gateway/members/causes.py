@@ -184,12 +184,14 @@ _BY_TEXT = (
     ),
     *_rows(
         None,
-        # gRPC's own limit of a message's size; see REQUEST_TOO_LARGE above
+        # gRPC's own limit of a message's size, of the request or the answer; see REQUEST_TOO_LARGE above
         (
             Code.RESOURCE_EXHAUSTED,
-            r"(SERVER: Received|CLIENT: Sent) message larger",
+            r"(SERVER|CLIENT): (Received|Sent) message larger",
             Cause.MEMBER_REJECTED_INPUT,
         ),
+        # an error whose words, a traceback for instance, do not fit into the trailers
+        (Code.RESOURCE_EXHAUSTED, r"received metadata size exceeds", Cause.MEMBER_INTERNAL),
         (Code.INTERNAL, r"RST_STREAM", Cause.BACKEND_UNREACHABLE),
         # ONNX Runtime's INVALID_ARGUMENT, as Triton's backend and the runtime's Python interface word it
         (

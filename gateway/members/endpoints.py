@@ -74,7 +74,7 @@ class Endpoints:
             host, _, port = authority.rpartition(":")
             try:
                 addresses = await self._resolve(host.strip("[]"), int(port))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter for what can be no host's name
                 _log.warning("the name %s cannot be resolved: %s", authority, error)
                 continue
             self._found[authority] = tuple(

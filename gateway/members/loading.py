@@ -54,7 +54,7 @@ class Loading:
             try:
                 await act(server)
             except grpc.aio.AioRpcError as error:
-                _log.error("model %s: %s %s", name, error.code().name, error.details())
+                _log.error("model %s: %s %.512r", name, error.code().name, error.details())
                 failed.append(server)
         await self._member.refresh()
         if failed or not servers:

@@ -20,10 +20,11 @@ import grpc
 from gateway.members.channel import CallMetadata, Credentials, open_channel
 from gateway.members.endpoints import Endpoint, Endpoints, look_up
 from gateway.members.pool import Pool, Replica
-from gateway.members.server import Server, by_number, reason_of
+from gateway.members.server import Server, by_number
 from gateway.policies.backoff import Backoff
 from gateway.values import Answer, Failure, Question
 from protos import oip
+from protos.details import read_details
 from protos.errors import Cause
 from protos.tensor import TensorFault
 
@@ -40,6 +41,10 @@ _log = logging.getLogger(__name__)
 
 #: How soon a replica that is not ready is probed again: our own workers at once, others ever less often.
 _DOWN_LOCAL, _DOWN_REMOTE = Backoff(first_s=0.1, most_s=0.1), Backoff(first_s=0.1, most_s=1.0)
+#: Longest version of a server, in characters; what an answer says beyond is cut.
+_MAX_VERSION = 64
+#: Reasons of a server of ours that we would have found ourselves, were the model still what it was.
+_CHECKED = {"INPUT_MISSING", "INPUT_UNKNOWN", "DTYPE_MISMATCH", "SHAPE_MISMATCH"}
 #: What our workers report of a call, in microseconds.
 _TIMES = ("accord_queue_us", "accord_compute_us")
 
@@ -165,12 +170,12 @@ class OipMember:
             return Failure(Cause.MEMBER_NOT_READY, attempts=0)
         request = self._request(question, left)
         metadata = self._metadata.pairs + question.metadata
-        replica.in_flight += 1
         call = replica.connection.infer(request, timeout=left, metadata=metadata or None)
+        replica.in_flight += 1
         try:
-            return self._answer(replica, question.version or self._version, await call)
+            return self._answer(replica, question.version or self._version, await call, within_s=left)
         except grpc.aio.AioRpcError as error:
-            return self._failure(replica, error)
+            return self._failure(replica, question, error)
         except (TensorFault, ValueError):
             address = replica.endpoint.address
             _log.exception("model %s at %s: the reply could not be understood", self.name, address)
@@ -195,14 +200,16 @@ class OipMember:
             request.outputs.add(name=output)
         return request
 
-    def _answer(self, replica: Replica[Server], wanted: str, response: Any) -> Answer | Failure:
+    def _answer(
+        self, replica: Replica[Server], wanted: str, response: Any, *, within_s: float
+    ) -> Answer | Failure:
         if response is None:  # gRPC's word for bytes that are no message
             raise ValueError("the reply is not a ModelInferResponse")
-        version = response.model_version
+        version = response.model_version[:_MAX_VERSION]
         # servers without versions, KServe's for one, leave it empty
         if wanted and version not in ("", wanted):
             address = replica.endpoint.address
-            _log.warning("model %s at %s answered as version %r", self.name, address, version[:64])
+            _log.warning("model %s at %s answered as version %r", self.name, address, version)
             return Failure(Cause.MEMBER_BAD_OUTPUT)
         server = replica.connection
         server.stale |= not wanted and server.spec is not None and version not in ("", server.spec.version)
@@ -210,7 +217,10 @@ class OipMember:
         seconds: dict[str, float] = {}
         for key, message in response.parameters.items():
             if key in _TIMES:
-                seconds[key] = message.int64_param / 1e6
+                told_s = message.int64_param / 1e6
+                # any server may say so; a time that the call cannot have taken is not believed
+                if 0 <= told_s <= within_s:
+                    seconds[key] = told_s
             elif kind := message.WhichOneof("parameter_choice"):
                 parameters[key] = getattr(message, kind)
         return Answer(
@@ -221,18 +231,22 @@ class OipMember:
             parameters=oip.custom(parameters) if parameters else parameters,
         )
 
-    def _failure(self, replica: Replica[Server], error: grpc.aio.AioRpcError) -> Failure:
+    def _failure(self, replica: Replica[Server], question: Question, error: grpc.aio.AioRpcError) -> Failure:
         diagnosis = replica.connection.diagnose(error)
-        if diagnosis.out:
+        reason = read_details(error.trailing_metadata()).reason
+        # one version that is gone says nothing of the others
+        gone = bool(question.version) and diagnosis.cause in (Cause.MEMBER_NOT_READY, Cause.MEMBER_NOT_FOUND)
+        replica.connection.stale |= gone or reason in _CHECKED
+        if diagnosis.out and not gone:
             self._pool.set_ready(replica, ready=False)
         cause = self._named(diagnosis)
         _log.warning(
-            "model %s at %s failed: %s (%s %s) %s",
+            "model %s at %s failed: %s (%s %.64r) %.512r",
             self.name,
             replica.endpoint.address,
             cause.name,
             error.code().name,
-            reason_of(error),
+            reason,
             error.details(),
         )
         return Failure(cause)
@@ -259,7 +273,7 @@ class OipMember:
                     return "the server does not say what tensors the model takes and returns"
                 self._learn()
         except grpc.aio.AioRpcError as error:
-            return f"{error.code().name} {error.details()}"
+            return f"{error.code().name} {error.details()!r:.512}"
         return ""
 
     def _learn(self) -> None:

@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: How often a ready replica is probed, in seconds.
 PROBE_UP_S = 1.0
+#: What a probe that raised something says; its traceback is logged once.
+_PROBE_FAILED = "the probe failed"
 
 
 class Connection(Protocol):
@@ -208,8 +210,9 @@ class Pool(Generic[C]):
         try:
             return await self._probe(replica)
         except Exception:  # noqa: BLE001 - the watch must outlive any surprise
-            _log.exception("probing model %s at %s failed", self._name, replica.endpoint.address)
-            return "the probe failed"
+            if replica.trouble != _PROBE_FAILED:
+                _log.exception("probing model %s at %s failed", self._name, replica.endpoint.address)
+            return _PROBE_FAILED
 
     def _drained(self, replica: Replica[C]) -> bool:
         if not replica.gone or replica.in_flight:

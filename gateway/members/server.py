@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from gateway.members.causes import Diagnosis, Kind, diagnose, kind_of
 from protos import oip
-from protos.errors import DOMAIN, Cause
+from protos.details import read_details
+from protos.errors import Cause
 from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.members.channel import CallMetadata
 
-__all__ = ["Server", "by_number", "reason_of"]
+__all__ = ["Server", "by_number"]
 
 #: How long a server may take to tell something of itself, in seconds.
 PROBE_TIMEOUT_S = 2.0
@@ -94,12 +93,13 @@ class Server:
         Raises:
             grpc.aio.AioRpcError: If it does not tell what the model is.
         """
+        # first: what an answer shows meanwhile is newer than what is told here
+        self.stale = False
         self.kind = await self._identify()
         asked = {"name": self._model, "version": self._version}
         metadata = await self._tell(self._model_metadata, m.ModelMetadataRequest(**asked))
         config = await self._config(m.ModelConfigRequest(**asked))
         self.spec = _spec(name, self._version, metadata, config, labels)
-        self.stale = False
         return self.spec
 
     async def load(self) -> None:
@@ -122,7 +122,8 @@ class Server:
 
     def diagnose(self, error: grpc.aio.AioRpcError) -> Diagnosis:
         """Find out why a call failed."""
-        return diagnose(self.kind, error.code().value[0], error.details() or "", reason_of(error))
+        reason = read_details(error.trailing_metadata()).reason
+        return diagnose(self.kind, error.code().value[0], error.details() or "", reason)
 
     async def _identify(self) -> Kind:
         try:
@@ -151,20 +152,6 @@ class Server:
         )
 
 
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Return the reason in an error of our own kind, or nothing."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            info = error_details_pb2.ErrorInfo()
-            try:
-                details = status_pb2.Status.FromString(value).details
-                if any(detail.Unpack(info) and info.domain == DOMAIN for detail in details):
-                    return str(info.reason)
-            except DecodeError:
-                return ""
-    return ""
-
-
 def _spec(
     name: str, version: str, metadata: Any, config: Any, labels: Mapping[str, tuple[str, ...]]
 ) -> ModelSpec:
@@ -189,5 +176,13 @@ def _spec(
 
 
 def by_number(version: str) -> tuple[int, str]:
-    """Return what versions are ordered by: numbers as such, and before them whatever is none."""
-    return (int(version), "") if version.isdigit() else (-1, version)
+    """Return what versions are ordered by: numbers as such, and before them whatever is none.
+
+    A server's word is not turned into a number: it may have thousands of digits, or digits like "²".
+
+    Example:
+        >>> sorted(["10", "9", "²", "main"], key=by_number)
+        ['main', '²', '9', '10']
+    """
+    digits = version.lstrip("0")
+    return (len(digits), digits) if version.isascii() and version.isdigit() else (-1, version)

@@ -26,12 +26,35 @@ from protos.oip.requested import read_requested
 from protos.oip.settings import LogSettings, level_of, log_settings, trace_settings
 from protos.oip.statistics import Statistics, statistics_response
 from protos.oip.stream import stream_infer
-from protos.oip.tensors import MAX_WALK, check_walk, read_inputs, read_outputs, write_inputs, write_outputs
-from protos.oip.wire import METHODS, SERVICE, messages, model_config, unoffered
+from protos.oip.tensors import (
+    MAX_ANSWER_BYTES,
+    MAX_TENSORS,
+    MAX_WALK,
+    check_answer,
+    check_number,
+    check_walk,
+    read_inputs,
+    read_outputs,
+    write_inputs,
+    write_outputs,
+)
+from protos.oip.wire import (
+    EXTENSIONS,
+    METHODS,
+    REPOSITORY_EXTENSIONS,
+    SERVICE,
+    messages,
+    model_config,
+    unoffered,
+)
 
 __all__ = [
+    "EXTENSIONS",
+    "MAX_ANSWER_BYTES",
+    "MAX_TENSORS",
     "MAX_WALK",
     "METHODS",
+    "REPOSITORY_EXTENSIONS",
     "RESERVED",
     "SERVICE",
     "Entry",
@@ -39,8 +62,10 @@ __all__ = [
     "Parameter",
     "State",
     "Statistics",
+    "check_answer",
     "check_inputs",
     "check_load",
+    "check_number",
     "check_walk",
     "check_wanted",
     "classify",

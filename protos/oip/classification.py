@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["classify", "classify_all", "wanted_classifications"]
 
 _PARAMETER = "classification"
+#: Most values that are put in order; while that is done, all others wait.
+_MAX_SORTED = 2**20
 _CLASSIFIABLE = {name for name, dtype in DTYPES.items() if dtype.kind in "iu"} | {"FP32", "FP64"}
 
 
@@ -77,7 +79,8 @@ def classify(tensor: Tensor, count: int, *, name: str, labels: Sequence[str], ba
         A BYTES tensor of shape [rows, classes], or [classes] where the model does not batch.
 
     Raises:
-        AccordError: PARAMETER_INVALID if the datatype has no classes or the answer would be too long.
+        AccordError: PARAMETER_INVALID if the datatype has no classes, or there are too many values to put
+            in order or texts to write.
 
     Example:
         >>> scores = Tensor.from_array(np.array([[1, 5, 10, 4]]))
@@ -89,6 +92,10 @@ def classify(tensor: Tensor, count: int, *, name: str, labels: Sequence[str], ba
         raise _refused(name, f"is {tensor.datatype}, which has no classes; ask for the tensor")
     rows = tensor.shape[0] if batches else 1
     classes = prod(tensor.shape[1:] if batches else tensor.shape)
+    if rows * classes > _MAX_SORTED:
+        raise _refused(
+            name, f"has {rows * classes} values, at most {_MAX_SORTED} are put in order; ask for fewer rows"
+        )
     kept = min(count, classes)
     if rows * kept > MAX_WALK:
         raise _refused(name, f"would have {rows * kept} texts, at most {MAX_WALK} are written; ask for fewer")

@@ -88,9 +88,12 @@ def model_config_of(
 
 
 def describe_tensor(entry: Any, spec: TensorSpec, *, batches: bool) -> None:
-    """Write name, datatype and dims of a tensor into its entry in a ``ModelConfig``."""
+    """Write name, datatype and dims of a tensor into its entry in a ``ModelConfig``.
+
+    A datatype that the protocol does not have, as a server may tell of its model, is ``TYPE_INVALID``.
+    """
     entry.name = spec.name
-    entry.data_type = model_config.DataType.Value(_TO_CONFIG[spec.datatype])
+    entry.data_type = model_config.DataType.Value(_TO_CONFIG.get(spec.datatype, "TYPE_INVALID"))
     entry.dims[:] = spec.shape[1:] if batches else spec.shape
 
 

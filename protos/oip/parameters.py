@@ -46,14 +46,22 @@ _RESERVED_PREFIXES = ("triton_", "accord_", "shared_memory_")
 _SEQUENCE = {"sequence_id": (int, str), "sequence_start": (bool,), "sequence_end": (bool,)}
 _KIND_NAMES = {int: "an integer", str: "a string", bool: "a boolean"}
 _MAX_INT64 = 2**63 - 1
+#: Most parameters of a request: each is read, while all others wait.
+_MAX_PARAMETERS = 256
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     """Read an ``InferParameter`` map into plain values.
 
     Raises:
-        AccordError: PARAMETER_INVALID for a parameter without a value.
+        AccordError: PARAMETER_INVALID for a parameter without a value, or for very many.
     """
+    if len(parameters) > _MAX_PARAMETERS:
+        raise AccordError(
+            Reason.PARAMETER_INVALID,
+            f"parameters has {len(parameters)} entries; at most {_MAX_PARAMETERS} are read",
+            field="parameters",
+        )
     values: dict[str, Parameter] = {}
     for key, message in parameters.items():
         kind = message.WhichOneof("parameter_choice")

@@ -7,7 +7,7 @@ Rules:
   that rode in one batch are each charged the whole times of that batch, so only ``batch_stats``, one entry
   for each batch size that was run, says how long the model was busy.
 - ``success``, ``queue`` and ``compute_*`` count requests that succeeded; ``fail`` counts all others, from
-  arrival to refusal, and their rows count nowhere.
+  arrival to refusal or until their caller went away, and their rows count nowhere.
 - There is no response cache, and no estimate of memory: those fields stay empty.
 
 Sources: Triton "Statistics" extension; Triton core ``infer_stats.cc`` and ``tritonserver.cc``.

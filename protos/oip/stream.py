@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from protos.errors import AccordError, internal_error
+from protos.errors import AccordError, internal_error, to_status
 from protos.oip.parameters import Parameter, write_parameters
 from protos.oip.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    from protos.service import CallContext, Received
+    from protos.service import CallContext, Received, Serve
 
 __all__ = ["stream_infer"]
 
@@ -38,21 +38,15 @@ MAX_ID, MAX_NAME = 1024, 128
 _FINAL: dict[str, Parameter] = {"triton_final_response": True}
 
 
-class Infer(Protocol):
-    """Answers one ``ModelInferRequest``, or raises an AccordError."""
-
-    def __call__(self, request: Any, context: CallContext, /) -> Awaitable[Any]: ...
-
-
 async def stream_infer(
-    received: AsyncIterator[Received], context: CallContext, infer: Infer
+    received: AsyncIterator[Received], context: CallContext, infer: Serve
 ) -> AsyncGenerator[Any, None]:
     """Answer the requests of a stream.
 
     Args:
         received: The requests, in order.
         context: The call that brings them.
-        infer: Answers one of them.
+        infer: Answers one of them, or raises an AccordError.
 
     Yields:
         ``ModelStreamInferResponse`` messages, in the order of the requests.
@@ -64,6 +58,7 @@ async def stream_infer(
     slots = asyncio.Semaphore(AT_ONCE)
     # in the order of the requests; None marks their end
     line: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+    # until they are answered: the error of one that nobody awaits would be complained of in the log
     under_way: set[asyncio.Task[Any]] = set()
 
     async def read() -> None:
@@ -72,7 +67,6 @@ async def stream_infer(
                 await slots.acquire()
                 task = asyncio.create_task(_answer(message, infer, strict=strict))
                 under_way.add(task)
-                task.add_done_callback(under_way.discard)
                 line.put_nowait(task)
         finally:
             line.put_nowait(None)
@@ -81,6 +75,7 @@ async def stream_infer(
     try:
         while (task := await line.get()) is not None:
             yield await task
+            under_way.discard(task)
             slots.release()
         await reader
     finally:
@@ -90,11 +85,11 @@ async def stream_infer(
         await asyncio.gather(*ending, return_exceptions=True)
 
 
-async def _answer(message: Received, infer: Infer, *, strict: bool) -> Any:
+async def _answer(message: Received, infer: Serve, *, strict: bool) -> Any:
     error = message.error
     if error is None:
         try:
-            response = await infer(message.request, message.context)
+            response: Any = await infer(message.request, message.context)
         except AccordError as refusal:
             error = refusal
         except Exception:  # noqa: BLE001 - one request's bug must not end the others
@@ -109,7 +104,7 @@ async def _answer(message: Received, infer: Infer, *, strict: bool) -> Any:
 
 
 def _refused(request: Any, error: AccordError) -> Any:
-    answer = messages.ModelStreamInferResponse(error_message=error.message)
+    answer = messages.ModelStreamInferResponse(error_message=to_status(error).message)
     response = answer.infer_response
     if request is not None:
         response.id, response.model_name = request.id[:MAX_ID], request.model_name[:MAX_NAME]

@@ -20,12 +20,27 @@ from protos.oip.wire import SHARED_MEMORY_REFUSED
 from protos.tensor import DTYPES, Tensor, TensorFault, checked_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["MAX_WALK", "check_walk", "read_inputs", "read_outputs", "write_inputs", "write_outputs"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "MAX_TENSORS",
+    "MAX_WALK",
+    "check_answer",
+    "check_number",
+    "check_walk",
+    "read_inputs",
+    "read_outputs",
+    "write_inputs",
+    "write_outputs",
+]
 
 #: Most elements of a request's BYTES or typed tensor: these are read one by one, which holds up all others.
 MAX_WALK = 2**19
+#: Most inputs, and most outputs, that a request may name: each is looked at, which holds up all others too.
+MAX_TENSORS = 1024
+#: Most bytes of an answer's tensors. gRPC ends a message at 64 MiB; the rest is for all else in it.
+MAX_ANSWER_BYTES = 63 * 1024 * 1024
 
 _TYPED_FIELD = {
     "BOOL": "bool_contents",
@@ -54,6 +69,7 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
         AccordError: INPUT_UNKNOWN (given twice), TENSOR_ENCODING_CONFLICT, DTYPE_MISMATCH,
             SHAPE_MISMATCH or TENSOR_SIZE_MISMATCH; the field names the tensor's index.
     """
+    check_number("inputs", len(request.inputs))
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise AccordError(
@@ -86,6 +102,40 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
     return tensors
 
 
+def check_number(field: str, count: int) -> None:
+    """Refuse a request with more tensors than any model has.
+
+    Args:
+        field: The request's field that names them.
+        count: How many it names.
+
+    Raises:
+        AccordError: INPUT_UNKNOWN.
+    """
+    if count > MAX_TENSORS:
+        raise AccordError(
+            Reason.INPUT_UNKNOWN, f"{field} has {count} entries; at most {MAX_TENSORS} are read", field=field
+        )
+
+
+def check_answer(outputs: Iterable[Tensor]) -> None:
+    """Refuse to answer what does not fit into a message, before it is copied.
+
+    Args:
+        outputs: All tensors of the answer.
+
+    Raises:
+        AccordError: REQUEST_TOO_LARGE.
+    """
+    size = sum(tensor.nbytes for tensor in outputs)
+    if size > MAX_ANSWER_BYTES:
+        raise AccordError(
+            Reason.REQUEST_TOO_LARGE,
+            f"the answer's tensors have {size} bytes; at most {MAX_ANSWER_BYTES} are sent; "
+            "ask for fewer rows or outputs",
+        )
+
+
 def check_walk(name: str, datatype: str, shape: Sequence[int], *, typed: bool) -> None:
     """Refuse a tensor whose very many elements would have to be walked one by one.
 
@@ -108,8 +158,11 @@ def read_outputs(response: Any) -> dict[str, Tensor]:
     raws = response.raw_output_contents
     if raws and len(raws) != len(response.outputs):
         raise TensorFault("TENSOR_SIZE_MISMATCH", "", "raw_output_contents and outputs differ in number")
-    pairs = zip(response.outputs, raws or [None] * len(response.outputs), strict=True)
-    return {message.name: _read_tensor(message, raw) for message, raw in pairs}
+    tensors: dict[str, Tensor] = {}
+    for message, raw in zip(response.outputs, raws or [None] * len(response.outputs), strict=True):
+        check_walk(message.name, message.datatype, message.shape, typed=raw is None)
+        tensors[message.name] = _read_tensor(message, raw)
+    return tensors
 
 
 def _read_tensor(message: Any, raw: bytes | None) -> Tensor:
@@ -174,8 +227,9 @@ def write_outputs(response: Any, outputs: Mapping[str, Tensor], *, typed: bool =
 
     Raises:
         AccordError: PARAMETER_INVALID if a typed form is wanted of a tensor that has none, or too many
-            elements for one.
+            elements for one; REQUEST_TOO_LARGE as :func:`check_answer`.
     """
+    check_answer(outputs.values())
     for name, tensor in outputs.items():
         message = response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
         if typed:

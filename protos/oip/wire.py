@@ -14,7 +14,16 @@ from tritonclient.grpc import service_pb2 as messages
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["METHODS", "SERVICE", "SHARED_MEMORY_REFUSED", "messages", "model_config", "unoffered"]
+__all__ = [
+    "EXTENSIONS",
+    "METHODS",
+    "REPOSITORY_EXTENSIONS",
+    "SERVICE",
+    "SHARED_MEMORY_REFUSED",
+    "messages",
+    "model_config",
+    "unoffered",
+]
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -22,6 +31,20 @@ SERVICE = "inference.GRPCInferenceService"
 METHODS = frozenset(
     method.name for method in messages.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 )
+
+#: Of Triton's extensions, those that every server of ours offers; only what works is advertised.
+#: Source: Triton "Protocol extensions".
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+#: Those that come with the calls that load and unload models.
+REPOSITORY_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
 
 #: Why we never map a client's memory, and what to do instead.
 SHARED_MEMORY_REFUSED = (

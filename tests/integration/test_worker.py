@@ -33,7 +33,7 @@ from tests import models
 from tests.serving import failed
 from workers.control import Control
 from workers.hosting import host
-from workers.service import EXTENSIONS, Service
+from workers.service import Service
 from workers.servicer import Server
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_metadata_and_config_agree(client: sync_client.InferenceServerClient) ->
     assert client.is_model_ready("every", "1")
     about = client.get_server_metadata()
     assert about.name == "accord-worker"
-    assert list(about.extensions) == list(EXTENSIONS)
+    assert list(about.extensions) == list(oip.EXTENSIONS)
     metadata = client.get_model_metadata("every")
     config = client.get_model_config("every").config
     assert (metadata.platform, list(metadata.versions)) == ("onnxruntime_onnx", ["1"])

@@ -142,7 +142,7 @@ def test_polling_serves_what_changed_and_keeps_what_was_good(tmp_path: Path) -> 
     with controlled(tmp_path, "--control", "poll", "--poll-s", "0.1") as (worker, client):
         models.write_model(tmp_path, "m", times(2), version=2)
         eventually(lambda: ask(client) == 2, within_s=10, what="version 2 takes over")
-        with pytest.raises(triton.InferenceServerException, match="not ready"):
+        with pytest.raises(triton.InferenceServerException, match="NOT_FOUND"):
             ask(client, "1")
         models.write_model(tmp_path, "m", models.corrupt(), version=3)
         eventually(lambda: "3/model.onnx" in worker.log.read_text(), within_s=10, what="version 3 fails")

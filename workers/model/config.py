@@ -6,7 +6,10 @@ no effect is listed in :attr:`Config.ignored`. Source: Triton ``model_config.pro
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,8 @@ __all__ = ["BACKEND", "PLATFORM", "Config", "read_config", "read_text"]
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 
+#: Most bytes of a config or a label file, and of what is told of an error in one.
+_MAX_BYTES, _MAX_TOLD = 4 << 20, 512
 _POSITION = re.compile(r"^\d+:\d+ : ")
 #: proto3 cannot tell an absent number from 0, and here they differ: 0 says that the model does not batch.
 _SAYS_BATCH = re.compile(r"\bmax_batch_size\s*:")
@@ -53,15 +58,22 @@ class Config:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file.
+    """Read a UTF-8 file; a pipe or a device neither blocks nor is read.
 
     Raises:
-        ModelError: If it cannot be read.
+        ModelError: If it cannot be read, is no regular file or is larger than any should be.
     """
     try:
-        return path.read_text("utf-8")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ModelError(path, "is not a regular file; put a plain copy of the file there")
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ModelError(path, f"cannot be read ({error.strerror})") from None
+    if len(content) > _MAX_BYTES:
+        raise ModelError(path, f"is larger than {_MAX_BYTES} bytes; is it the right file?")
+    try:
+        return content.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ModelError(path, f"is not UTF-8 text (byte {error.start})") from None
 
@@ -76,7 +88,7 @@ def read_config(path: Path, name: str) -> Config:
     Raises:
         ModelError: With the line where the text is wrong, or the field that is not offered.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():  # a link to nothing is a mistake
         return Config(model_config.ModelConfig(name=name), None)
     text = read_text(path)
     message = model_config.ModelConfig()
@@ -85,7 +97,7 @@ def read_config(path: Path, name: str) -> Config:
     except text_format.ParseError as error:
         line = error.GetLine()
         where = f"line {line}: " if line else ""
-        raise ModelError(path, f"{where}{_POSITION.sub('', str(error))}") from None
+        raise ModelError(path, f"{where}{_POSITION.sub('', str(error))[:_MAX_TOLD]}") from None
     _check(path, message, name)
     fields = said(message)
     _check_offered(path, fields)
@@ -119,11 +131,11 @@ def _check(path: Path, message: Any, name: str) -> None:
 
 
 def _check_tensors(path: Path, kind: str, tensors: Sequence[Any]) -> None:
-    names = [tensor.name for tensor in tensors]
+    times = Counter(tensor.name for tensor in tensors)
     for tensor in tensors:
         if not tensor.name:
             raise ModelError(path, f"an {kind} has no name; name it as the ONNX file does")
-        if names.count(tensor.name) > 1:
+        if times[tensor.name] > 1:
             raise ModelError(path, f"{kind} {tensor.name!r} is listed twice; list it once")
         if tensor.data_type not in model_config.DataType.values():
             raise ModelError(path, f"{kind} {tensor.name!r} has unknown data_type {tensor.data_type}")

@@ -45,7 +45,7 @@ _OFFERED = {
     "name": "Must equal the directory's name.",
     "platform": "Must be `onnxruntime_onnx`, or absent.",
     "backend": "Must be `onnxruntime`, or absent.",
-    "version_policy": "Which versions may be served; the highest of them is the default.",
+    "version_policy": "Which versions are served, side by side; the highest answers where none is named.",
     "max_batch_size": (
         "Above 0: the model batches, and `dims` leave out the row dimension. 0: it does not. Absent: it "
         "batches, up to 256 rows, if the first dimension of every input and output is dynamic."

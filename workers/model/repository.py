@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from workers.model.config import read_config, read_text
 from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from workers.model.config import Config
 
@@ -50,6 +51,8 @@ class ModelFiles:
         path: The ONNX file.
         config: What its ``config.pbtxt`` says.
         labels: Class names by output.
+        fingerprint: What changes when any file of this version, its config or its labels change: names, sizes
+            and times, as Triton's polling looks at them. Taken before the files were read.
     """
 
     name: str
@@ -58,19 +61,12 @@ class ModelFiles:
     path: Path
     config: Config
     labels: Mapping[str, tuple[str, ...]]
+    fingerprint: Fingerprint
 
     @property
     def config_path(self) -> Path:
         """Where the config is, or would be."""
         return self.directory / CONFIG_FILE
-
-    def fingerprint(self) -> Fingerprint:
-        """Return what changes when any file of this version, its config or its labels change.
-
-        It looks at names, sizes and times, as Triton's polling does, and reads nothing.
-        """
-        around = (entry for entry in self.directory.iterdir() if entry.is_file())
-        return tuple(sorted(_trace(path) for path in (*around, *self.path.parent.rglob("*"))))
 
 
 def models(repository: Path) -> tuple[str, ...]:
@@ -130,6 +126,8 @@ def find_all(repository: Path, name: str, version: str = "") -> dict[str, ModelF
 
 
 def _read(directory: Path, name: str, version: str) -> dict[str, ModelFiles | ModelError]:
+    # first, so that whoever compares fingerprints later sees what changed while the rest was read
+    around = tuple(_traces(entry for entry in directory.iterdir() if entry.is_file()))
     config = read_config(directory / CONFIG_FILE, name)
     message = config.message
     filename = message.default_model_filename or DEFAULT_MODEL_FILE
@@ -140,16 +138,24 @@ def _read(directory: Path, name: str, version: str) -> dict[str, ModelFiles | Mo
         try:
             path = _model_file(directory, chosen, filename)
             found[chosen] = ModelFiles(
-                name=name, version=chosen, directory=directory, path=path, config=config, labels=labels
+                name=name,
+                version=chosen,
+                directory=directory,
+                path=path,
+                config=config,
+                labels=labels,
+                fingerprint=tuple(sorted((*around, *_traces(path.parent.rglob("*"))))),
             )
         except ModelError as error:
             found[chosen] = error
     return found
 
 
-def _trace(path: Path) -> tuple[str, int, int, int]:
-    stat = path.stat()
-    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
+def _traces(paths: Iterable[Path]) -> Iterator[tuple[str, int, int, int]]:
+    for path in paths:
+        with suppress(OSError):  # it went while we looked, which is a change as well
+            stat = path.stat()
+            yield str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _directories(path: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """How a model's requests wait and share runs: ``dynamic_batching`` of ``config.pbtxt`` as values.
 
-What Triton refuses is refused, and what it leaves out has Triton's default. As in Triton, a model that does
-not batch has no use for ``dynamic_batching``; here the log says so.
+What Triton refuses is refused, and what it leaves out has Triton's default. As in Triton, the policies of the
+queue hold for a model that does not batch, too, while sizes and delay have no effect on it; here the log says
+so.
 
 Sources: Triton ``model_config.proto`` (``ModelDynamicBatching``, ``ModelQueuePolicy``); Triton core
 ``model_config_utils.cc`` (``NormalizeModelConfig``, ``ValidateModelConfig``).
@@ -96,7 +97,7 @@ class Scheduling:
 
 
 def read_scheduling(path: Path, config: Any) -> Scheduling | None:
-    """Read a config's ``dynamic_batching``; None where it has none, or no effect.
+    """Read a config's ``dynamic_batching``; None where it has none.
 
     Args:
         path: The ``config.pbtxt``, for the messages.
@@ -107,18 +108,22 @@ def read_scheduling(path: Path, config: Any) -> Scheduling | None:
     """
     if not config.HasField("dynamic_batching"):
         return None
-    if config.max_batch_size < 1:
-        _log.warning("dynamic_batching has no effect: the model does not batch", extra={"model": config.name})
-        return None
     section = config.dynamic_batching
-    _check_sizes(path, section, config.max_batch_size)
+    batches = config.max_batch_size > 0
+    if batches:
+        _check_sizes(path, section, config.max_batch_size)
+    elif section.preferred_batch_size or section.max_queue_delay_microseconds:
+        _log.warning(
+            "sizes and delay of dynamic_batching have no effect: the model does not batch",
+            extra={"model": config.name},
+        )
     _check_levels(path, section)
     if section.preserve_ordering:
         _check_order(path, section)
     levels = section.priority_levels
     return Scheduling(
-        preferred_rows=frozenset(section.preferred_batch_size),
-        max_delay_s=section.max_queue_delay_microseconds / 1e6,
+        preferred_rows=frozenset(section.preferred_batch_size if batches else ()),
+        max_delay_s=section.max_queue_delay_microseconds / 1e6 if batches else 0.0,
         levels=levels,
         default_level=section.default_priority_level if levels else 0,
         policy=_policy(section.default_queue_policy),

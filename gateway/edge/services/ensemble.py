@@ -12,11 +12,13 @@ from gateway.engine.plan import Merge
 from protos.service import Method, ServerStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from gateway.edge.accounts import Accounts
     from gateway.edge.ask import Asker
     from gateway.engine.plan import Plan, Seat
+    from gateway.values import Reply
     from protos.service import CallContext, Rpc
     from protos.tensor import TensorSpec
 
@@ -47,22 +49,26 @@ class EnsembleService:
 
     async def infer(self, request: pb.InferRequest, context: CallContext) -> pb.InferResponse:
         """Answer one request."""
-        with self._accounts.request("Infer", request.ensemble, request.id, context):
+        with self._account("Infer", request, context) as answered:
             self._asker.admission.check_size(context.request_bytes)
             query = from_infer(request)
             plan, reply = await self._asker.ask(query, context)
-            return to_infer(plan, query, reply)
+            response = to_infer(plan, query, reply)
+            answered(plan, reply)
+            return response
 
     async def infer_stream(
         self, request: pb.InferRequest, context: CallContext
     ) -> AsyncGenerator[pb.InferStreamResponse, None]:
         """Answer one request as its members arrive; the last answer is final."""
-        with self._accounts.request("InferStream", request.ensemble, request.id, context):
+        with self._account("InferStream", request, context) as answered:
             self._asker.admission.check_size(context.request_bytes)
             query = from_infer(request)
             async with aclosing(self._asker.stream(query, context)) as replies:
                 async for plan, reply in replies:
                     yield to_infer_stream(plan, query, reply)
+                    if reply.final:
+                        answered(plan, reply)
 
     async def list_ensembles(
         self, _request: pb.ListEnsemblesRequest, _context: CallContext
@@ -88,6 +94,13 @@ class EnsembleService:
             deadline_s=plan.deadline_s,
             overrides=ensemble.overrides if ensemble else (),
             ready=self._catalog.ready(plan),
+        )
+
+    def _account(
+        self, method: str, request: pb.InferRequest, context: CallContext
+    ) -> AbstractContextManager[Callable[[Plan, Reply], None]]:
+        return self._accounts.request(
+            method, context, name=request.ensemble, version=request.version, own_id=request.id
         )
 
     def _summary(self, plan: Plan) -> pb.EnsembleSummary:

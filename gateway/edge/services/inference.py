@@ -24,17 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["InferenceService"]
 
 PLATFORM = "accord"
-
-#: Of the protocol's extensions, those that work here. Source: Triton "Protocol extensions".
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "logging",
-    "model_configuration",
-    "parameters",
-    "schedule_policy",
-    "statistics",
-)
+#: What Triton calls its own: never said here, because clients would then ask us for each of its steps.
+ENSEMBLE = "ensemble"
 
 
 class InferenceService:
@@ -88,7 +79,9 @@ class InferenceService:
     ) -> Any:
         """Tell name, version and the extensions that work."""
         return oip.messages.ServerMetadataResponse(
-            name="accord", version=version("accord-gateway"), extensions=sorted((*EXTENSIONS, *extensions))
+            name="accord",
+            version=version("accord-gateway"),
+            extensions=sorted((*oip.EXTENSIONS, *extensions)),
         )
 
     async def model_ready(self, request: Any, _context: CallContext) -> Any:
@@ -125,6 +118,9 @@ class InferenceService:
             config = oip.model_config.ModelConfig()
             config.CopyFrom(spec.config)
             config.name, config.max_batch_size = spec.name, spec.max_rows
+            if config.platform == ENSEMBLE:
+                config.platform, config.backend = PLATFORM, PLATFORM
+                config.ClearField("ensemble_scheduling")
         return oip.messages.ModelConfigResponse(config=config)
 
     async def model_statistics(self, request: Any, _context: CallContext) -> Any:
@@ -154,11 +150,16 @@ class InferenceService:
         Raises:
             AccordError: Any reason a caller can be told.
         """
-        with self._accounts.request("ModelInfer", request.model_name, request.id, context):
+        name, number = request.model_name, request.model_version
+        with self._accounts.request(
+            "ModelInfer", context, name=name, version=number, own_id=request.id
+        ) as answered:
             self._asker.admission.check_size(context.request_bytes)
             query = from_model_infer(request)
             plan, reply = await self._asker.ask(query, context)
-            return to_model_infer(plan, query, reply)
+            response = to_model_infer(plan, query, reply)
+            answered(plan, reply)
+            return response
 
     def model_stream_infer(
         self, received: AsyncIterator[Received], context: CallContext
@@ -180,7 +181,8 @@ class InferenceService:
         own = None if plan.kind else self._catalog.spec(plan.name)
         if own is None:
             return seen
-        return replace(seen, versions=own.versions or seen.versions, platform=own.platform, config=own.config)
+        platform = PLATFORM if own.platform == ENSEMBLE else own.platform
+        return replace(seen, versions=own.versions or seen.versions, platform=platform, config=own.config)
 
 
 def _policy(plan: Plan) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Triton's repository extension, for the admin listener: what is served, loading it again, taking it out.
 
 - A model of our own workers is loaded and unloaded there, one instance after the other, so that the others
-  serve on. A model of another server is its own operator's business.
+  serve on. A model that follows its files, and one of another server, is not ours to load.
 - Loading an ensemble loads the models that it is made of; unloading it takes the ensemble out, and with
   ``unload_dependents`` its models as well.
 
@@ -18,14 +18,12 @@ from protos.oip import Entry, State, messages
 from protos.service import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.engine.catalog import Catalog
     from protos.service import CallContext, Rpc
 
-__all__ = ["EXTENSIONS", "Loadable", "RepositoryService"]
-
-EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
+__all__ = ["Loadable", "RepositoryService"]
 
 
 class Loadable(Protocol):
@@ -46,11 +44,15 @@ class RepositoryService:
     Args:
         catalog: What is served.
         loadable: The models that can be loaded, by name.
+        on_change: Called when something was taken in or out.
     """
 
-    def __init__(self, catalog: Catalog, loadable: Mapping[str, Loadable]) -> None:
+    def __init__(
+        self, catalog: Catalog, loadable: Mapping[str, Loadable], *, on_change: Callable[[], None]
+    ) -> None:
         self._catalog = catalog
         self._loadable = loadable
+        self._on_change = on_change
 
     def methods(self) -> dict[str, Rpc]:
         """Return the methods by name."""
@@ -75,6 +77,7 @@ class RepositoryService:
         for model in self._local(request.model_name):
             await model.load()
         self._catalog.take_in(request.model_name)
+        self._on_change()
         return messages.RepositoryModelLoadResponse()
 
     async def repository_model_unload(self, request: Any, _context: CallContext) -> Any:
@@ -87,6 +90,7 @@ class RepositoryService:
         name = request.model_name
         models = self._local(name) if deep or name not in self._catalog.config.ensembles else []
         self._catalog.take_out(name)
+        self._on_change()
         for model in models:
             await model.unload()
         return messages.RepositoryModelUnloadResponse()
@@ -112,7 +116,7 @@ class RepositoryService:
         """Return the models of our own that a name stands for.
 
         Raises:
-            AccordError: MODEL_NOT_FOUND, or CONFIG_REJECTED for a model of another server.
+            AccordError: MODEL_NOT_FOUND, or CONFIG_REJECTED for a model that is not ours to load.
         """
         config = self._catalog.config
         if name in config.ensembles:
@@ -123,9 +127,10 @@ class RepositoryService:
                 Reason.MODEL_NOT_FOUND, f"there is no model {name[:128]!r}", metadata={"model": name[:128]}
             )
         if name not in self._loadable:
-            raise AccordError(
-                Reason.CONFIG_REJECTED,
-                f"model {name!r} is served by another server; load and unload it there",
-                metadata={"model": name},
+            why = (
+                "follows its files (poll_s); change them, or leave poll_s out"
+                if config.models[name].worker
+                else "is served by another server; load and unload it there"
             )
+            raise AccordError(Reason.CONFIG_REJECTED, f"model {name!r} {why}", metadata={"model": name})
         return [self._loadable[name]]

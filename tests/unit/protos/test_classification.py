@@ -99,6 +99,15 @@ def test_an_answer_of_too_many_texts_is_refused() -> None:
     assert caught.value.reason is Reason.PARAMETER_INVALID
 
 
+def test_very_many_values_are_not_put_in_order() -> None:
+    """However few of them are wanted: everyone else waits while it is done."""
+    values = np.zeros((2, 2**19), np.float32)
+    assert told(values, 1, batches=True).shape == (2, 1)
+    with pytest.raises(AccordError) as caught:
+        told(np.zeros((2, 2**19 + 1), np.float32), 1, batches=True)
+    assert caught.value.reason is Reason.PARAMETER_INVALID
+
+
 def wanted(**value: Any) -> Any:
     request = messages.ModelInferRequest()
     request.outputs.add(name="plain")

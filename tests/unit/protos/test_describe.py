@@ -69,3 +69,10 @@ def test_every_datatype_of_a_config_is_one_of_ours() -> None:
                 oip.config_datatype(entry)
         else:
             assert oip.config_datatype(entry) in DTYPES
+
+
+def test_a_datatype_that_is_none_is_told_as_such() -> None:
+    """A server may say anything of its model; that must not break the description."""
+    entry = model_config.ModelOutput()
+    oip.describe_tensor(entry, TensorSpec("y", "FP31", (3,)), batches=False)
+    assert entry.data_type == model_config.TYPE_INVALID

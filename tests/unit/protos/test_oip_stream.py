@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from protos.errors import AccordError, Reason
+from protos.errors import MAX_MESSAGE_BYTES, AccordError, Reason
 from protos.oip import messages, stream_infer
 from protos.oip.stream import AT_ONCE
 from protos.service import CallContext, Received
@@ -71,6 +72,16 @@ async def test_a_failed_request_is_told_in_the_stream_by_a_code_and_the_stream_g
     assert "secret" not in answers[3].error_message
 
 
+async def test_the_text_of_an_error_is_as_short_as_in_a_status() -> None:
+    """A message may quote what a member says of itself, and that may be long."""
+
+    async def wordy(_request: Any, _context: CallContext) -> Any:
+        raise AccordError(Reason.INPUT_UNKNOWN, "n" * 100_000)
+
+    (told,) = [a async for a in stream_infer(requests("a"), CONTEXT, wordy)]
+    assert told.error_message == "n" * MAX_MESSAGE_BYTES
+
+
 @pytest.mark.parametrize("fault", ["refused", "malformed"])
 async def test_who_asks_for_statuses_gets_the_first_error_as_the_calls(fault: str) -> None:
     """Answers before it are delivered."""
@@ -80,6 +91,26 @@ async def test_who_asks_for_statuses_gets_the_first_error_as_the_calls(fault: st
         await anext(stream)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+async def test_what_failed_behind_the_first_error_leaves_no_complaint() -> None:
+    """A client that sends many bad requests at once cannot fill the log with tracebacks."""
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: complaints.append(told))
+    others = asyncio.Event()
+
+    async def first_is_last(request: Any, _context: CallContext) -> Any:
+        if request.id == "first":
+            await others.wait()
+            await asyncio.sleep(0)
+        others.set()
+        raise AccordError(Reason.QUEUE_FULL, "full")
+
+    with pytest.raises(AccordError):
+        async for _ in stream_infer(requests("first", *"abcdef"), STRICT, first_is_last):
+            pass
+    gc.collect()
+    assert complaints == []
 
 
 async def test_only_a_few_requests_are_under_way_at_once() -> None:

@@ -11,7 +11,7 @@ from tritonclient.utils import (
 )
 
 from protos import oip
-from protos.errors import AccordError
+from protos.errors import AccordError, Reason
 from protos.oip import messages
 
 
@@ -129,3 +129,14 @@ def test_any_other_form_is_refused(value: oip.Parameter) -> None:
         "PARAMETER_INVALID",
         "parameters['accord_contents']",
     )
+
+
+def test_very_many_parameters_are_refused_before_they_are_read() -> None:
+    """They are read in Python, while everyone else waits; reserved names are no way around."""
+    request = oip.messages.ModelInferRequest()
+    oip.write_parameters(request.parameters, {f"triton_{i}": True for i in range(256)})
+    assert len(oip.read_parameters(request.parameters)) == 256
+    request.parameters["one more"].bool_param = True
+    with pytest.raises(AccordError) as caught:
+        oip.read_parameters(request.parameters)
+    assert (caught.value.reason, caught.value.field) == (Reason.PARAMETER_INVALID, "parameters")

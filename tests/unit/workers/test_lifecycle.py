@@ -18,9 +18,12 @@ from workers.hosting import host
 from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workers.lifecycle import Lifecycle
+    from workers.model.repository import ModelFiles
+    from workers.model.session import Session
 
 X = np.ones((1, 2), np.float32)
 
@@ -79,12 +82,13 @@ async def test_every_version_that_the_policy_allows_is_served_and_asked_by_its_n
 
 
 async def test_a_new_version_takes_over_and_the_old_one_drains(folder: Path) -> None:
-    """Without a request, nothing tells when; the index tells what became of the old one."""
+    """Who asks for the old one by its number is told that it is gone; the index tells what became of it."""
     model = host(folder, "m")
     await model.refresh()
     write(folder, 2, version=2)
     await model.refresh()
     assert (await ask(model), model.versions) == (2, ["2"])
+    assert refusal(model, "1") is Reason.VERSION_NOT_FOUND
     await model.close()
     assert index(model) == {"1": State.UNAVAILABLE, "2": State.UNAVAILABLE}
 
@@ -197,3 +201,74 @@ async def test_changes_are_told_to_whoever_watches(folder: Path) -> None:
     await model.refresh()
     await model.unload()
     assert seen == [False, True, False]
+
+
+async def test_what_changes_while_a_version_is_looked_at_is_seen_at_the_next_look(folder: Path) -> None:
+    """A config that is written after it was read, and before the model is loaded, is not taken for old."""
+    model = host(folder, "m")
+    find = model._find
+
+    def find_and_change() -> Mapping[str, ModelFiles | ModelError]:
+        found = find()
+        (folder / "m" / "config.pbtxt").write_text("max_batch_size: 3")
+        return found
+
+    model._find = find_and_change
+    await model.refresh()
+    assert model.get().session.spec.max_rows == 256
+    model._find = find
+    await model.refresh()
+    assert model.get().session.spec.max_rows == 3
+
+
+async def test_a_load_is_finished_though_whoever_asked_for_it_goes_away(folder: Path) -> None:
+    """The index does not say LOADING for ever, and the next load waits for this one."""
+    model = host(folder, "m")
+    began, loop, load = asyncio.Event(), asyncio.get_running_loop(), model._load
+
+    def tell_and_load(files: ModelFiles) -> Session:
+        loop.call_soon_threadsafe(began.set)
+        return load(files)
+
+    model._load = tell_and_load
+    asking = asyncio.create_task(model.refresh())
+    await began.wait()
+    assert index(model) == {"1": State.LOADING}
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await model.refresh()
+    assert (index(model), await ask(model)) == ({"1": State.READY}, 1)
+
+
+async def test_a_surprise_while_loading_is_no_load_without_end(folder: Path) -> None:
+    """Whatever is raised, the version is told to be unavailable, and a later load may succeed."""
+    model = host(folder, "m")
+    load = model._load
+
+    def fail(_files: ModelFiles) -> Session:
+        raise MemoryError
+
+    model._load = fail
+    with pytest.raises(MemoryError):
+        await model.refresh()
+    assert index(model) == {"1": State.UNAVAILABLE}
+    model._load = load
+    await model.refresh(force=True)
+    assert await ask(model) == 1
+
+
+async def test_a_version_that_drains_is_unloading_until_it_has(folder: Path) -> None:
+    """Also where its directory is looked for, and missed, again meanwhile."""
+    models.write_model(folder, "slow", models.slow())
+    model = host(folder, "slow")
+    await model.refresh()
+    endless = Job(inputs={"steps": Tensor.from_array(np.array([10**12]))}, rows=1, wanted=())
+    running = asyncio.create_task(model.get().batcher.run(endless))
+    await asyncio.sleep(0)
+    shutil.move(folder / "slow" / "1", folder / "slow" / "2")
+    await model.refresh()
+    await model.refresh()
+    assert index(model) == {"1": State.UNLOADING, "2": State.READY}
+    running.cancel()
+    await model.close()
+    assert index(model)["1"] is State.UNAVAILABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -187,3 +188,33 @@ def test_a_config_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "m" / "config.pbtxt").write_bytes(b'name: "\xff"')
     with pytest.raises(ModelError, match=r"config\.pbtxt: is not UTF-8 text \(byte 7\)"):
         find(tmp_path, "m")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "dangling link"])
+def test_a_config_that_is_no_file_is_named_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    """Reading a pipe would wait for a writer, a device never end; a link to nothing is no missing config."""
+    config = write_model(tmp_path, "m", ONNX) / "m" / "config.pbtxt"
+    if kind == "pipe":
+        os.mkfifo(config)
+    else:
+        config.symlink_to("/dev/zero" if kind == "device" else "nothing")
+    with pytest.raises(ModelError, match=r"not a regular file|cannot be read") as caught:
+        find(tmp_path, "m")
+    assert caught.value.path == config
+
+
+def test_a_config_larger_than_any_should_be_is_not_read(tmp_path: Path) -> None:
+    """It is read whole, and parsed in Python, by worker and gateway alike."""
+    write_model(tmp_path, "m", ONNX, config="#" * (4 << 20))
+    find(tmp_path, "m")
+    write_model(tmp_path, "m", ONNX, config="#" * ((4 << 20) + 1))
+    with pytest.raises(ModelError, match="is larger than"):
+        find(tmp_path, "m")
+
+
+def test_what_is_told_of_a_wrong_config_is_short(tmp_path: Path) -> None:
+    """However long the wrong word is."""
+    write_model(tmp_path, "m", ONNX, config="max_batch_size: " + "9" * 10_000)
+    with pytest.raises(ModelError) as caught:
+        find(tmp_path, "m")
+    assert len(caught.value.cause) < 600

@@ -150,5 +150,14 @@ def test_what_triton_takes_is_taken(section: str) -> None:
 
 def test_a_model_that_does_not_batch_is_served_and_never_batched(caplog: pytest.LogCaptureFixture) -> None:
     """A repository that Triton loads is loaded, and whoever reads the log learns of the contradiction."""
-    assert read_scheduling(PATH, config("", max_rows=0)) is None
+    text = "preferred_batch_size: 4 max_queue_delay_microseconds: 100"
+    assert read_scheduling(PATH, config(text, max_rows=0)) == Scheduling()
     assert "does not batch" in caplog.text
+
+
+def test_a_queue_policy_holds_for_a_model_that_does_not_batch(caplog: pytest.LogCaptureFixture) -> None:
+    """The queue's size and timeout are as configured, and nothing is left to complain of."""
+    text = "default_queue_policy { max_queue_size: 1 default_timeout_microseconds: 500000 }"
+    scheduling = read_scheduling(PATH, config(text, max_rows=0))
+    assert scheduling == Scheduling(policy=QueuePolicy(max_size=1, timeout_s=0.5))
+    assert not caplog.text

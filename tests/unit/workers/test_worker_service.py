@@ -175,13 +175,16 @@ async def test_the_earlier_deadline_ends_a_run(tmp_path: Path, by: str) -> None:
 
 
 async def test_cancelling_a_call_ends_its_run(tmp_path: Path) -> None:
-    """A caller that goes away does not keep the model busy."""
+    """A caller that goes away does not keep the model busy, and is counted as one without an answer."""
     serving = await service(tmp_path, models.slow())
     running = asyncio.create_task(serving.model_infer(request({"steps": np.array([10**9])}), call()))
     await asyncio.sleep(0)
     running.cancel()
     await serving.model_infer(request({"steps": np.array([1])}), call(5))
     assert running.cancelled()
+    told = await serving.model_statistics(messages.ModelStatisticsRequest(), call())
+    counts = told.model_stats[0].inference_stats
+    assert (counts.success.count, counts.fail.count) == (1, 1)
 
 
 async def test_the_models_own_words_go_to_the_log_with_the_request_id(
