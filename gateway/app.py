@@ -61,7 +61,9 @@ class Gateway:
         self._catalog = Catalog(config, self._members)
         self._coalescer = Coalescer(Engine(self._members))
         self._admission = Admission(
-            max_in_flight=config.server.max_in_flight, max_request_bytes=config.server.max_request_bytes
+            max_in_flight=config.server.max_in_flight,
+            max_request_bytes=config.server.max_request_bytes,
+            max_bytes_in_flight=config.server.max_bytes_in_flight,
         )
         asker = Asker(
             catalog=self._catalog,

@@ -22,10 +22,10 @@ def configure(log_format: LogFormat) -> None:
     Args:
         log_format: ``json`` for one object per line, ``text`` for people.
     """
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False)
+        else [_escape_facts, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False)]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
@@ -34,7 +34,7 @@ def configure(log_format: LogFormat) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
         ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _escape_facts, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -44,7 +44,7 @@ def configure(log_format: LogFormat) -> None:
 def _escape_facts(
     _logger: structlog.typing.WrappedLogger, _method: str, entry: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Quote what callers may have written with control characters: they would steer a terminal."""
+    """Quote control characters, which would steer a terminal, in what callers wrote; JSON does so itself."""
     for key, value in entry.items():
         if key not in _OURS and isinstance(value, str) and not value.isprintable():
             entry[key] = repr(value)

@@ -58,6 +58,8 @@ class Server(_Section):
     """Budget of a call to a model or ensemble that sets none: both cap and default."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 60 * 1024 * 1024
     """Largest request message; larger ones are refused with REQUEST_TOO_LARGE."""
+    max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
+    """Bytes of all request messages held at once; more are refused with OVERLOADED."""
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
     """Calls admitted at once; more are refused with OVERLOADED."""
     pass_metadata: Annotated[tuple[Passed, ...], Field(max_length=5)] = ()

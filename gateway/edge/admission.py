@@ -38,25 +38,42 @@ class Admission:
     Args:
         max_in_flight: Calls admitted at once.
         max_request_bytes: Largest request message.
+        max_bytes_in_flight: Bytes of all request messages held at once.
     """
 
-    def __init__(self, *, max_in_flight: int, max_request_bytes: int) -> None:
+    def __init__(self, *, max_in_flight: int, max_request_bytes: int, max_bytes_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
         self._max_request_bytes = max_request_bytes
+        self._max_bytes_in_flight = max_bytes_in_flight
+        self._bytes_in_flight = 0
         self.in_flight = 0
         self.draining = False
 
-    def check_size(self, request_bytes: int) -> None:
-        """Refuse a message that is too large.
+    @contextmanager
+    def receive(self, request_bytes: int) -> Iterator[None]:
+        """Hold room for a request message while it is read and answered.
+
+        One message that is not too large always has room, whatever the limit of all.
 
         Raises:
-            AccordError: REQUEST_TOO_LARGE.
+            AccordError: REQUEST_TOO_LARGE or OVERLOADED.
         """
         if request_bytes > self._max_request_bytes:
             raise AccordError(
                 Reason.REQUEST_TOO_LARGE,
                 f"the request has {request_bytes} bytes; at most {self._max_request_bytes} are accepted",
             )
+        if self._bytes_in_flight and self._bytes_in_flight + request_bytes > self._max_bytes_in_flight:
+            raise AccordError(
+                Reason.OVERLOADED,
+                f"requests of {self._bytes_in_flight} bytes are in flight, and this one has {request_bytes}; "
+                f"at most {self._max_bytes_in_flight} are accepted together; retry later",
+            )
+        self._bytes_in_flight += request_bytes
+        try:
+            yield
+        finally:
+            self._bytes_in_flight -= request_bytes
 
     @contextmanager
     def admit(self, now: float, until: float) -> Iterator[None]:

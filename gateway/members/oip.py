@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -43,6 +44,8 @@ _log = logging.getLogger(__name__)
 _DOWN_LOCAL, _DOWN_REMOTE = Backoff(first_s=0.1, most_s=0.1), Backoff(first_s=0.1, most_s=1.0)
 #: Longest version of a server, in characters; what an answer says beyond is cut.
 _MAX_VERSION = 64
+#: Most parameters of an answer that are handed back.
+_MAX_PARAMETERS = 64
 #: Reasons of a server of ours that we would have found ourselves, were the model still what it was.
 _CHECKED = {"INPUT_MISSING", "INPUT_UNKNOWN", "DTYPE_MISMATCH", "SHAPE_MISMATCH"}
 #: What our workers report of a call, in microseconds.
@@ -228,7 +231,7 @@ class OipMember:
             version=version or wanted,
             queue_s=seconds.get("accord_queue_us"),
             compute_s=seconds.get("accord_compute_us"),
-            parameters=oip.custom(parameters) if parameters else parameters,
+            parameters=_bounded(oip.custom(parameters)) if parameters else parameters,
         )
 
     def _failure(self, replica: Replica[Server], question: Question, error: grpc.aio.AioRpcError) -> Failure:
@@ -284,6 +287,11 @@ class OipMember:
         if newest != self._spec:
             self._spec = newest
             self._on_change()
+
+
+def _bounded(parameters: dict[str, oip.Parameter]) -> dict[str, oip.Parameter]:
+    """Hand back no more parameters than a request may bring."""
+    return dict(islice(parameters.items(), _MAX_PARAMETERS))
 
 
 async def learn(name: str, backend: Oip, within_s: float = 5.0) -> ModelSpec | None:

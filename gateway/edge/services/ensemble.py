@@ -49,8 +49,8 @@ class EnsembleService:
 
     async def infer(self, request: pb.InferRequest, context: CallContext) -> pb.InferResponse:
         """Answer one request."""
-        with self._account("Infer", request, context) as answered:
-            self._asker.admission.check_size(context.request_bytes)
+        room = self._asker.admission.receive(context.request_bytes)
+        with self._account("Infer", request, context) as answered, room:
             query = from_infer(request)
             plan, reply = await self._asker.ask(query, context)
             response = to_infer(plan, query, reply)
@@ -61,8 +61,8 @@ class EnsembleService:
         self, request: pb.InferRequest, context: CallContext
     ) -> AsyncGenerator[pb.InferStreamResponse, None]:
         """Answer one request as its members arrive; the last answer is final."""
-        with self._account("InferStream", request, context) as answered:
-            self._asker.admission.check_size(context.request_bytes)
+        room = self._asker.admission.receive(context.request_bytes)
+        with self._account("InferStream", request, context) as answered, room:
             query = from_infer(request)
             async with aclosing(self._asker.stream(query, context)) as replies:
                 async for plan, reply in replies:

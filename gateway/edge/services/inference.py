@@ -151,10 +151,8 @@ class InferenceService:
             AccordError: Any reason a caller can be told.
         """
         name, number = request.model_name, request.model_version
-        with self._accounts.request(
-            "ModelInfer", context, name=name, version=number, own_id=request.id
-        ) as answered:
-            self._asker.admission.check_size(context.request_bytes)
+        account = self._accounts.request("ModelInfer", context, name=name, version=number, own_id=request.id)
+        with account as answered, self._asker.admission.receive(context.request_bytes):
             query = from_model_infer(request)
             plan, reply = await self._asker.ask(query, context)
             response = to_model_infer(plan, query, reply)

@@ -10,7 +10,7 @@ from protos.errors import AccordError, Reason
 
 
 def admission(places: int = 2) -> Admission:
-    return Admission(max_in_flight=places, max_request_bytes=1000)
+    return Admission(max_in_flight=places, max_request_bytes=1000, max_bytes_in_flight=1500)
 
 
 def reason_of(gate: Admission, now: float = 0.0, until: float = 1.0) -> Reason:
@@ -90,9 +90,26 @@ def test_draining_is_told_before_anything_else() -> None:
 def test_size_is_refused_from_the_first_byte_too_many() -> None:
     """The limit itself is still accepted."""
     gate = admission()
-    gate.check_size(1000)
-    with pytest.raises(AccordError) as caught:
-        gate.check_size(1001)
+    with gate.receive(1000):
+        pass
+    with pytest.raises(AccordError) as caught, gate.receive(1001):
+        pass
     assert caught.value.reason is Reason.REQUEST_TOO_LARGE
     assert "1001" in caught.value.message
     assert "1000" in caught.value.message
+
+
+def test_messages_held_at_once_are_bounded_together() -> None:
+    """What does not fit beside the others is shed; alone, every message of a permitted size fits."""
+    gate = admission()
+    with gate.receive(900):
+        with pytest.raises(AccordError) as caught, gate.receive(601):
+            pass
+        assert caught.value.reason is Reason.OVERLOADED
+        with gate.receive(600):
+            pass
+    small = Admission(max_in_flight=1, max_request_bytes=1000, max_bytes_in_flight=10)
+    with small.receive(1000):
+        pass
+    with small.receive(1000):
+        pass

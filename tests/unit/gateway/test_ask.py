@@ -34,7 +34,7 @@ TASKS = {"e": ensemble({"model": "a"}, {"model": "b"}, kind="tasks")}
 def asker_of(members: dict[str, FakeMember], ensembles: dict[str, Any], **server: Any) -> Asker:
     return Asker(
         catalog=Catalog(config(ensembles, members, **server), members),
-        admission=Admission(max_in_flight=2, max_request_bytes=1000),
+        admission=Admission(max_in_flight=2, max_request_bytes=1000, max_bytes_in_flight=10**6),
         coalescer=Coalescer(Engine(members)),
         metrics=Metrics(),
         fresh_id=lambda: "fresh",

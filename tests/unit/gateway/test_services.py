@@ -47,7 +47,7 @@ class Served:
         self.catalog = Catalog(config(ensembles or {}, members), members)
         self.asker = Asker(
             catalog=self.catalog,
-            admission=Admission(max_in_flight=10, max_request_bytes=10_000),
+            admission=Admission(max_in_flight=10, max_request_bytes=10_000, max_bytes_in_flight=10**6),
             coalescer=Coalescer(Engine(members)),
             metrics=Metrics(),
         )
