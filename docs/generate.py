@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from docs import conformance
 from gateway.config import Config
 from protos.errors import Cause, Reason
-from workers.model import options
 from workers.model.fields import FIELDS, Effect
+from workers.model.runtime import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ ensembles:
 
 CONFIG_PBTXT = """# config.pbtxt
 
-Generated from `workers/model/fields.py` and `workers/model/options.py` by `make docs`.
+Generated from `workers/model/fields.py` and `workers/model/runtime/options.py` by `make docs`.
 
 What a worker makes of each field of Triton's `ModelConfig`. An unknown field is an error with its line, a wrong value an
 error that names the field, and both are found before the model is loaded. A row speaks for all fields below it that

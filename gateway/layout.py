@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from gateway.config import load
 from gateway.runtime import spread
 from workers.model import repository
-from workers.model.devices import available_gpus
 from workers.model.errors import ModelError
-from workers.model.instances import PlacementError, placements
+from workers.model.runtime.devices import available_gpus
+from workers.model.runtime.instances import PlacementError, placements
 
 if TYPE_CHECKING:
     from gateway.config.schema import Config, Worker

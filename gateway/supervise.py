@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import runtime
 from gateway.observe.port import MetricsPort, ServerStatus
 from gateway.policies.backoff import Backoff
-from workers.model.devices import available_gpus
+from workers.model.runtime.devices import available_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

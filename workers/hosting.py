@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from workers.batcher import Batcher
 from workers.lifecycle import Lifecycle
-from workers.model.providers import AUTO
 from workers.model.repository import find_all
+from workers.model.runtime.providers import AUTO
 from workers.model.scheduling import read_scheduling
 from workers.model.session import load
 from workers.model.warmup import warm_up
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from protos.oip import Statistics
-    from workers.model.instances import Placement
     from workers.model.repository import ModelFiles
+    from workers.model.runtime.instances import Placement
     from workers.model.session import Session
 
 __all__ = ["host"]
@@ -43,7 +43,7 @@ def host(
         name: The model's name.
         version: The one version to serve; empty for those that its config allows.
         wanted: Execution providers in order of preference.
-        threads: See :func:`workers.model.threads.intra_op_threads`.
+        threads: See :func:`workers.model.runtime.threads.intra_op_threads`.
         placement: The device; None for the first that the model's config asks for.
         require_digests: Refuse versions without digests.
         max_queued: The most requests that may wait for a version.

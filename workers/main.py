@@ -27,9 +27,9 @@ from protos.oip import REPOSITORY_EXTENSIONS
 from workers.control import Control
 from workers.hosting import host
 from workers.model.errors import ModelError
-from workers.model.instances import Placement, PlacementError
-from workers.model.providers import AUTO, PROVIDERS
-from workers.model.threads import ThreadsError, available_cpus, intra_op_threads
+from workers.model.runtime.instances import Placement, PlacementError
+from workers.model.runtime.providers import AUTO, PROVIDERS
+from workers.model.runtime.threads import ThreadsError, available_cpus, intra_op_threads
 from workers.service import Service
 from workers.servicer import Server
 

@@ -63,7 +63,7 @@ def _learn(
     from gateway.members.oip import learn  # noqa: PLC0415 - it imports gRPC
     from workers.model import repository, session  # noqa: PLC0415 - they load the model runtime
     from workers.model.errors import ModelError  # noqa: PLC0415 - likewise
-    from workers.model.instances import CPU  # noqa: PLC0415 - likewise
+    from workers.model.runtime.instances import CPU  # noqa: PLC0415 - likewise
 
     specs: dict[str, ModelSpec | None] = dict.fromkeys(config.models)
     complaints: list[Complaint] = []

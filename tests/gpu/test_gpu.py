@@ -18,11 +18,11 @@ import pytest
 from protos.errors import AccordError, Reason
 from protos.tensor import DTYPES
 from tests import models
-from workers.model.devices import available_gpus
 from workers.model.errors import ModelError
-from workers.model.instances import Placement
-from workers.model.providers import PROVIDERS
 from workers.model.repository import find
+from workers.model.runtime.devices import available_gpus
+from workers.model.runtime.instances import Placement
+from workers.model.runtime.providers import PROVIDERS
 from workers.model.session import Abort, Aborted, Session, load
 from workers.model.warmup import warm_up
 
@@ -168,7 +168,7 @@ def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
 ON_THE_CPU = """
 import sys
 from pathlib import Path
-from workers.model.instances import Placement
+from workers.model.runtime.instances import Placement
 from workers.model.repository import find
 from workers.model.session import load
 load(find(Path(sys.argv[1]), "m"), threads="1", placement=Placement())

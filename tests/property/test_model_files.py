@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import models
-from workers.model import integrity
 from workers.model.errors import ModelError
+from workers.model.files import integrity
 from workers.model.repository import find
 
 MODELS = [

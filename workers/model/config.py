@@ -18,9 +18,9 @@ from google.protobuf import text_format
 from protos.oip import model_config
 from workers.model.errors import ModelError
 from workers.model.fields import FIELDS, Effect, entry_of, said, without_effect
-from workers.model.instances import PlacementError, groups
-from workers.model.options import OptionError
-from workers.model.tuning import Tuning, read_tuning, unknown_parameters
+from workers.model.runtime.instances import PlacementError, groups
+from workers.model.runtime.options import OptionError
+from workers.model.runtime.tuning import Tuning, read_tuning, unknown_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

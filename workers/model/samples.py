@@ -26,8 +26,8 @@ import numpy as np
 
 from protos.oip import model_config
 from protos.tensor import DTYPES, Tensor, TensorFault, checked_count
-from workers.model.confined import is_plain, open_inside
 from workers.model.errors import ModelError
+from workers.model.files.confined import is_plain, open_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,20 +18,22 @@ import numpy as np
 
 from protos.errors import AccordError, Reason
 from protos.tensor import DTYPES, TensorSpec
-from workers.model import binding, integrity, interface, marshal
+from workers.model import interface
 from workers.model.errors import ModelError
-from workers.model.instances import CPU
-from workers.model.providers import AUTO
-from workers.model.runtime import onnxruntime, open_session
-from workers.model.tuning import SHRINKAGE
+from workers.model.files import integrity
+from workers.model.runtime import binding, marshal
+from workers.model.runtime.instances import CPU
+from workers.model.runtime.opening import onnxruntime, open_session
+from workers.model.runtime.providers import AUTO
+from workers.model.runtime.tuning import SHRINKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from protos.model import ModelSpec
-    from workers.model.binding import Array
-    from workers.model.instances import Placement
     from workers.model.repository import ModelFiles
+    from workers.model.runtime.binding import Array
+    from workers.model.runtime.instances import Placement
 
 __all__ = ["Abort", "Aborted", "Session", "load"]
 
@@ -174,9 +176,9 @@ def load(
         wanted: Execution providers by short name, in order of preference; those that this build of the
             runtime lacks are passed over, and the log says what is really used. Without any, TensorRT where
             the model's config names it, CUDA, and the CPU.
-        threads: ``auto``, ``auto/K`` or a number; see :func:`workers.model.threads.intra_op_threads`.
+        threads: ``auto``, ``auto/K`` or a number; see :func:`workers.model.runtime.threads.intra_op_threads`.
         placement: The device to run on, and on no other; None for the first that the config asks for.
-        require_digests: Refuse a version without ``SHA256SUMS``; see :mod:`workers.model.digests`.
+        require_digests: Refuse a version without ``SHA256SUMS``; see :mod:`workers.model.files.digests`.
 
     Raises:
         ModelError: Naming the file at fault and the cause.

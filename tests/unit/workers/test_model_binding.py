@@ -12,9 +12,9 @@ import pytest
 from protos.errors import AccordError, Reason
 from protos.tensor import DTYPES
 from tests import models
-from workers.model import binding
-from workers.model.instances import CPU, Placement
 from workers.model.repository import find
+from workers.model.runtime import binding
+from workers.model.runtime.instances import CPU, Placement
 from workers.model.session import Abort, Aborted, Session, load
 
 if TYPE_CHECKING:

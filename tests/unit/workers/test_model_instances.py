@@ -9,10 +9,10 @@ from google.protobuf import text_format
 
 from protos.oip import model_config
 from tests.models import picky, write_model
-from workers.model.devices import available_gpus
 from workers.model.errors import ModelError
-from workers.model.instances import Placement, PlacementError, placements
 from workers.model.repository import find
+from workers.model.runtime.devices import available_gpus
+from workers.model.runtime.instances import Placement, PlacementError, placements
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ from onnx import (
 )
 
 from tests import models
-from workers.model import integrity, onnxfile
 from workers.model.errors import ModelError
+from workers.model.files import integrity, onnxfile
 from workers.model.repository import ModelFiles, find
 from workers.model.session import load
 

@@ -14,12 +14,12 @@ import pytest
 from protos.errors import AccordError, Reason
 from protos.tensor import DTYPES
 from tests import models
-from workers.model import providers
 from workers.model.errors import ModelError
-from workers.model.instances import CPU, Placement
 from workers.model.repository import find
+from workers.model.runtime import providers
+from workers.model.runtime.instances import CPU, Placement
+from workers.model.runtime.tuning import Tuning
 from workers.model.session import Abort, Aborted, Session, load
-from workers.model.tuning import Tuning
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,11 +12,11 @@ import pytest
 from protos.oip import model_config
 from tests import models
 from workers.model.errors import ModelError
-from workers.model.instances import Placement
-from workers.model.options import CUDA, PARAMETERS, REFUSED, TENSORRT
 from workers.model.repository import find
+from workers.model.runtime.instances import Placement
+from workers.model.runtime.options import CUDA, PARAMETERS, REFUSED, TENSORRT
+from workers.model.runtime.tuning import Tuning, read_tuning
 from workers.model.session import Session, load
-from workers.model.tuning import Tuning, read_tuning
 
 if TYPE_CHECKING:
     from pathlib import Path

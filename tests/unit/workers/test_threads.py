@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.model.threads import ThreadsError, available_cpus, intra_op_threads
+from workers.model.runtime.threads import ThreadsError, available_cpus, intra_op_threads
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from workers.model.instances import Placement
-    from workers.model.tuning import Tuning
+    from workers.model.runtime.instances import Placement
+    from workers.model.runtime.tuning import Tuning
 
 __all__ = ["AUTO", "PREFERRED", "PROVIDERS", "choose", "options", "order"]
 

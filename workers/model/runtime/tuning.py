@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workers.model.options import CUDA, PARAMETERS, REFUSED, TENSORRT, Option, OptionError
+from workers.model.runtime.options import CUDA, PARAMETERS, REFUSED, TENSORRT, Option, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

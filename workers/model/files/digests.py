@@ -15,8 +15,8 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from workers.model.confined import is_plain, open_inside
 from workers.model.errors import ModelError
+from workers.model.files.confined import is_plain, open_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from workers.model.confined import is_plain
 from workers.model.errors import ModelError
+from workers.model.files.confined import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

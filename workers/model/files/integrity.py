@@ -13,16 +13,16 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from workers.model.confined import open_inside
-from workers.model.digests import DIGESTS_FILE, read_digests, verify
 from workers.model.errors import ModelError
-from workers.model.onnxfile import inspect
+from workers.model.files.confined import open_inside
+from workers.model.files.digests import DIGESTS_FILE, read_digests, verify
+from workers.model.files.onnxfile import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workers.model.onnxfile import Outline
+    from workers.model.files.onnxfile import Outline
     from workers.model.repository import ModelFiles
 
 __all__ = ["check"]

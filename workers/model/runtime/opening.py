@@ -20,18 +20,18 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from workers.model import providers
-from workers.model.devices import available_gpus
 from workers.model.errors import ModelError
-from workers.model.instances import CPU, PlacementError, placements
-from workers.model.threads import available_cpus, intra_op_threads
+from workers.model.runtime import providers
+from workers.model.runtime.devices import available_gpus
+from workers.model.runtime.instances import CPU, PlacementError, placements
+from workers.model.runtime.threads import available_cpus, intra_op_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.model.instances import Placement
     from workers.model.repository import ModelFiles
-    from workers.model.tuning import Tuning
+    from workers.model.runtime.instances import Placement
+    from workers.model.runtime.tuning import Tuning
 
 __all__ = ["onnxruntime", "open_session", "place"]
 
@@ -76,8 +76,8 @@ def open_session(
 
     Args:
         files: The model on disk.
-        wanted: Execution providers by short name; see :func:`workers.model.providers.order`.
-        threads: See :func:`workers.model.threads.intra_op_threads`.
+        wanted: Execution providers by short name; see :func:`workers.model.runtime.providers.order`.
+        threads: See :func:`workers.model.runtime.threads.intra_op_threads`.
         placement: The device; None for the first one that the config asks for.
 
     Returns:

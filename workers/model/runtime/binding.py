@@ -5,7 +5,7 @@ Rules:
 - On a GPU tensors are bound: an input is copied to the device once and an output once from it. As plain
   arrays every output is copied a second time, within the host.
 - BF16 is bound everywhere, because only bound tensors can carry it. It is bound to host memory, where
-  :func:`workers.model.marshal.unbox` finds it.
+  :func:`workers.model.runtime.marshal.unbox` finds it.
 - Strings cannot be bound.
 - An output's memory belongs to its answer and is never used again for the next one.
 
@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workers.model import marshal
+from workers.model.runtime import marshal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from workers.model.instances import Placement
+    from workers.model.runtime.instances import Placement
 
 __all__ = ["Array", "Compute", "bound", "computing", "plain"]
 
