@@ -6,6 +6,10 @@ READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 GPU := build/venv-gpu
 PROTOS := $(wildcard protos/accord/v1/*.proto)
+# A test run starts about a hundred processes, and uv installs without bytecode: two thirds of each start would be compiling.
+# It is kept outside the tree, so also where PYTHONDONTWRITEBYTECODE asks for a clean one.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
+unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
@@ -70,7 +74,8 @@ drift: $(READY) ## Fail if generated files differ from what their sources say
 
 .PHONY: test
 test: $(READY) ## Run the fast tests: unit, laws, properties, and integration with real workers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/laws tests/property tests/integration
+	@# in this order, because the longest files must not start last
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/property tests/laws tests/unit
 
 .PHONY: test-all
 test-all: models ## Run all tests: also foreign clients, chaos and every command in the docs

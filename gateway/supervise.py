@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 #: How long a stopped worker may take to end by itself, in seconds.
 WORKER_GRACE_S = 5.0
 _POLL_S = 0.2
+_REAP_S = 2.0
 #: Exit codes of the gateway process that another start would not change: bad configuration, address in use.
 FINAL_CODES = {2, 4}
 
@@ -230,10 +231,15 @@ class Supervisor:
             forced.cancel()
             return 0 if stopping.done() else 1
         finally:
-            for child in children:
+            dying = []
+            for child, task in zip(children, tasks, strict=True):
                 child.stopping = True
                 if child.pid is not None:
                     os.kill(child.pid, signal.SIGKILL)
+                    dying.append(task)
+            if dying:
+                # asyncio prints a traceback for every child whose end its loop has not seen
+                await asyncio.wait(dying, timeout=_REAP_S)
             for task in (*tasks, announcing):
                 task.cancel()
             await asyncio.gather(*tasks, announcing, return_exceptions=True)

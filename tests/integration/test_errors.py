@@ -15,7 +15,7 @@ from accord.v1 import errors_pb2
 from protos import oip
 from protos.errors import Reason, Retry
 from protos.tensor import Tensor
-from tests.integration.conftest import write_repository
+from tests import models
 from tests.serving import Failed, Served, eventually, failed, serve
 
 if TYPE_CHECKING:
@@ -45,15 +45,34 @@ ELSEWHERE = {
 }
 
 
+BUSY = """
+server: {max_in_flight: 1, drain_s: 5}
+models:
+  slow: {worker: {repository: models}}
+  here: {worker: {repository: models}}
+  gone: {worker: {repository: models}}
+ensembles:
+  both:
+    strategy: {kind: mean}
+    members: [{model: here}, {model: gone}]
+"""
+#: What a model's directory says of it, so that it is known without being loaded.
+DECLARED = """
+max_batch_size: 16
+input [ {name: "x" data_type: TYPE_FP32 dims: [2]} ]
+output [ {name: "y" data_type: TYPE_FP32 dims: [2]} ]
+"""
+
+
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that admits one call at a time, and lacks one model."""
     folder = tmp_path_factory.mktemp("busy")
-    config = write_repository(folder)
-    models = (folder / "models" / "right" / "1" / "model.onnx").write_bytes(b"not a model")
-    assert models
-    text = config.read_text().replace("server: {", "server: {max_in_flight: 1, ")
-    config.write_text(text + "  optional:\n    strategy: {kind: mean}\n    members: [{model: slow}]\n")
+    models.write_model(folder / "models", "slow", models.slow())
+    models.write_model(folder / "models", "here", models.linear(np.eye(2)), config=DECLARED)
+    models.write_model(folder / "models", "gone", b"not a model", config=DECLARED)
+    config = folder / "accord.yaml"
+    config.write_text(BUSY)
     server = serve(config, folder, ready=False)
     yield server
     server.stop()
@@ -275,14 +294,14 @@ def test_an_unready_model_a_lost_quorum_and_overload(busy: Served) -> None:
     """What the server's state, not the request, makes fail: each is retryable and says so."""
     with grpc.insecure_channel(busy.listening()) as channel:
         eventually(
-            lambda: ready(channel, "slow") and ready(channel, "one"), within_s=20, what="models are ready"
+            lambda: ready(channel, "slow") and ready(channel, "here"), within_s=20, what="models are ready"
         )
-        unready = failed(lambda: oip_call(channel, question("right", np.ones((1, 3), np.float32))))
+        unready = failed(lambda: oip_call(channel, question("gone")))
         check(unready, Reason.MODEL_NOT_READY)
-        lost = failed(lambda: oip_call(channel, question("labelled", np.ones((1, 3), np.float32))))
+        lost = failed(lambda: oip_call(channel, question("both")))
         check(lost, Reason.QUORUM_NOT_MET)
         assert lost.info.metadata["quorum"] == "1/2"
-        assert [m.seat for m in lost.members] == ["right"]
+        assert [m.seat for m in lost.members] == ["gone"]
 
         slow = question("slow", np.array([10_000_000], np.int64), "steps")
         slow.parameters["timeout"].int64_param = 1_000_000
@@ -290,7 +309,7 @@ def test_an_unready_model_a_lost_quorum_and_overload(busy: Served) -> None:
         first.start()
         eventually(lambda: overloaded(channel), within_s=5, what="the second call is shed")
         first.join()
-        oip_call(channel, question())
+        oip_call(channel, question("here"))
 
 
 def ready(channel: grpc.Channel, name: str) -> bool:
@@ -301,7 +320,7 @@ def ready(channel: grpc.Channel, name: str) -> bool:
 
 def overloaded(channel: grpc.Channel) -> bool:
     try:
-        oip_call(channel, question())
+        oip_call(channel, question("here"))
     except grpc.RpcError as error:
         from tests.serving import decode
 

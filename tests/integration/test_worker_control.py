@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import shutil
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
 from tests import models
+from tests.integration.loading import ask, asking, load_in_turn, times
 from tests.integration.test_worker import working
 from tests.serving import eventually
 
@@ -20,22 +21,18 @@ if TYPE_CHECKING:
 
     from tests.integration.test_worker import Worker
 
-X = np.ones((1, 2), np.float32)
-
-
-def times(factor: float) -> bytes:
-    return models.linear(np.eye(2, dtype=np.float32) * factor)
-
-
-def ask(client: triton.InferenceServerClient, version: str = "") -> float:
-    """Return the factor by which the model multiplies."""
-    tensor = triton.InferInput("x", [1, 2], "FP32")
-    tensor.set_data_from_numpy(X)
-    return float(client.infer("m", [tensor], model_version=version).as_numpy("y")[0, 0])
-
 
 def states(client: triton.InferenceServerClient, **options: Any) -> dict[str, str]:
     return {m.version: m.state for m in client.get_model_repository_index(**options).models}
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A worker that may be told what to load, and where its model lies."""
+
+    folder: Path
+    worker: Worker
+    client: triton.InferenceServerClient
 
 
 @contextmanager
@@ -47,63 +44,60 @@ def controlled(folder: Path, *arguments: str) -> Iterator[tuple[Worker, triton.I
         yield worker, client
 
 
-def test_a_model_is_loaded_a_hundred_times_under_load_without_a_failed_call(tmp_path: Path) -> None:
-    """Two clients ask without a pause while each load alternates between two exports of the model."""
-    counts = {1.0: 0, 2.0: 0}
-    stop = threading.Event()
-    failures: list[Exception] = []
-
-    def keep_asking(address: str) -> None:
-        with triton.InferenceServerClient(address) as mine:
-            while not stop.is_set():
-                try:
-                    counts[ask(mine)] += 1
-                except Exception as error:  # noqa: BLE001 - any at all is what the test looks for
-                    failures.append(error)
-
-    with controlled(tmp_path, "--control", "explicit") as (worker, client):
-        callers = [threading.Thread(target=keep_asking, args=(worker.address,)) for _ in range(2)]
-        for caller in callers:
-            caller.start()
-        for i in range(100):
-            models.write_model(tmp_path, "m", times(1 + (i + 1) % 2))
-            client.load_model("m")
-        stop.set()
-        for caller in callers:
-            caller.join()
+@pytest.fixture(scope="module")
+def explicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
+    folder = tmp_path_factory.mktemp("w")
+    with controlled(folder, "--control", "explicit") as (worker, client):
+        yield Controlled(folder, worker, client)
         assert worker.stop() == 0
-    assert not failures
-    assert min(counts.values()) > 50
 
 
-def test_an_unloaded_model_is_not_ready_until_it_is_loaded(tmp_path: Path) -> None:
+@pytest.fixture
+def own(explicit: Controlled) -> Iterator[Controlled]:
+    """The shared worker; whatever a test loads, the next one finds version 1 with factor 1."""
+    yield explicit
+    shutil.rmtree(explicit.folder / "m")
+    models.write_model(explicit.folder, "m", times(1))
+    explicit.client.load_model("m")
+
+
+def test_a_model_is_loaded_again_and_again_under_load_without_a_failed_call(own: Controlled) -> None:
+    """Two clients ask without a pause while each load alternates between two exports of the model."""
+    with asking(own.worker.address, "m", "m") as told:
+        load_in_turn(own.folder, own.client, told, loads=10)
+    for asked in told:
+        assert not asked.failures
+        assert min(asked.factors[1.0], asked.factors[2.0]) >= 5
+
+
+def test_an_unloaded_model_is_not_ready_until_it_is_loaded(own: Controlled) -> None:
     """Clients that ask meanwhile are told that it is known and not there; the index says so as well."""
-    with controlled(tmp_path, "--control", "explicit") as (_, client):
-        assert states(client) == {"1": "READY"}
-        client.unload_model("m", unload_dependents=True)
-        assert not client.is_model_ready("m")
-        assert not client.is_server_ready()
-        with pytest.raises(triton.InferenceServerException, match=r"UNAVAILABLE.*not ready"):
-            ask(client)
-        eventually(lambda: states(client) == {"1": "UNAVAILABLE"}, within_s=5, what="it has drained")
-        client.load_model("m")
-        assert (ask(client), client.is_server_ready()) == (1, True)
+    client = own.client
+    assert states(client)["1"] == "READY"
+    client.unload_model("m", unload_dependents=True)
+    assert not client.is_model_ready("m")
+    assert not client.is_server_ready()
+    with pytest.raises(triton.InferenceServerException, match=r"UNAVAILABLE.*not ready"):
+        ask(client)
+    eventually(lambda: states(client)["1"] == "UNAVAILABLE", within_s=5, what="it has drained")
+    client.load_model("m")
+    assert (ask(client), client.is_server_ready()) == (1, True)
 
 
-def test_a_load_that_fails_says_so_and_leaves_the_old_model_serving(tmp_path: Path) -> None:
+def test_a_load_that_fails_says_so_and_leaves_the_old_model_serving(own: Controlled) -> None:
     """The caller learns no path; whoever reads the log learns file and cause."""
-    with controlled(tmp_path, "--control", "explicit") as (worker, client):
-        models.write_model(tmp_path, "m", models.corrupt(), version=2)
-        with pytest.raises(triton.InferenceServerException, match="FAILED_PRECONDITION") as caught:
-            client.load_model("m")
-        assert str(tmp_path) not in str(caught.value)
-        assert ask(client) == 1
-        every = client.get_model_repository_index().models
-        assert {m.version: (m.state, bool(m.reason)) for m in every} == {
-            "1": ("READY", False),
-            "2": ("UNAVAILABLE", True),
-        }
-        assert "2/model.onnx" in worker.log.read_text()
+    client = own.client
+    models.write_model(own.folder, "m", models.corrupt(), version=2)
+    with pytest.raises(triton.InferenceServerException, match="FAILED_PRECONDITION") as caught:
+        client.load_model("m")
+    assert str(own.folder) not in str(caught.value)
+    assert ask(client) == 1
+    every = client.get_model_repository_index().models
+    assert {m.version: (m.state, bool(m.reason)) for m in every} == {
+        "1": ("READY", False),
+        "2": ("UNAVAILABLE", True),
+    }
+    assert "2/model.onnx" in own.worker.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -116,25 +110,22 @@ def test_a_load_that_fails_says_so_and_leaves_the_old_model_serving(tmp_path: Pa
         (lambda c: c.update_trace_settings("m", {"trace_level": "TENSORS"}), "UNIMPLEMENTED.*spans"),
     ],
 )
-def test_what_a_call_may_not_change_is_refused(tmp_path: Path, call: Any, match: str) -> None:
+def test_what_a_call_may_not_change_is_refused(explicit: Controlled, call: Any, match: str) -> None:
     """A model comes from the repository only, and no call names a file."""
-    with (
-        controlled(tmp_path, "--control", "explicit") as (_, client),
-        pytest.raises(triton.InferenceServerException, match=match),
-    ):
-        call(client)
+    with pytest.raises(triton.InferenceServerException, match=match):
+        call(explicit.client)
 
 
-def test_what_is_logged_can_be_changed(tmp_path: Path) -> None:
+def test_what_is_logged_can_be_changed(own: Controlled) -> None:
     """With log_info off, a load leaves no line; on again, it does."""
-    with controlled(tmp_path, "--control", "explicit") as (worker, client):
-        client.update_log_settings({"log_info": False})
-        before = len(worker.events())
-        client.load_model("m")
-        assert len(worker.events()) == before
-        client.update_log_settings({"log_info": True})
-        client.load_model("m")
-        assert len(worker.events()) > before
+    worker, client = own.worker, own.client
+    client.update_log_settings({"log_info": False})
+    before = len(worker.events())
+    client.load_model("m")
+    assert len(worker.events()) == before
+    client.update_log_settings({"log_info": True})
+    client.load_model("m")
+    assert len(worker.events()) > before
 
 
 def test_polling_serves_what_changed_and_keeps_what_was_good(tmp_path: Path) -> None:
@@ -143,7 +134,7 @@ def test_polling_serves_what_changed_and_keeps_what_was_good(tmp_path: Path) -> 
         models.write_model(tmp_path, "m", times(2), version=2)
         eventually(lambda: ask(client) == 2, within_s=10, what="version 2 takes over")
         with pytest.raises(triton.InferenceServerException, match="NOT_FOUND"):
-            ask(client, "1")
+            ask(client, version="1")
         models.write_model(tmp_path, "m", models.corrupt(), version=3)
         eventually(lambda: "3/model.onnx" in worker.log.read_text(), within_s=10, what="version 3 fails")
         assert ask(client) == 2

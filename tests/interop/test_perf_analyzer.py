@@ -45,9 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("model", ["one", "both"])
-@pytest.mark.parametrize(
-    "how", [("-b", "1"), ("-b", "4"), ("-b", "1", "--async"), ("-b", "1", "--streaming")]
-)
+@pytest.mark.parametrize("how", [("1",), ("4",), ("1", "--async"), ("1", "--streaming")])
 def test_it_measures_a_model_and_an_ensemble_in_every_way(
     address: str, model: str, how: tuple[str, ...]
 ) -> None:

@@ -85,10 +85,11 @@ CASES = (
     ),
     Case(
         name="`triton_grpc_error: true` and an error",
-        send=Stream(_ONE_BAD, _STRICT),
+        # no third request: grpc.aio's client may trip over the status while it still sends
+        send=Stream(_ONE_BAD[:2], _STRICT),
         view=_id,
         see=["a", Refused("NOT_FOUND", "MODEL_NOT_FOUND")],
-        triton=["a", Refused(""), "c"],
+        triton=["a", Refused("")],
         why="The header asks for a status, and gets one; Triton gives it only for errors of a model's run.",
         by=("aio",),
     ),
