@@ -74,7 +74,7 @@ def shared(running: Served) -> Iterator[Served]:
 
 
 def whole(served: Served) -> bool:
-    """Whether every process runs, the gateway has reached every worker, and its address is the announced one."""
+    """Whether every process runs, every worker is reached, and the announced address answers."""
     status, text = get(served, "/metrics")
     replicas = {
         f'accord_replicas_ready{{model="{m}"}} {n}.0' for m, n in (("one", 2), ("two", 1), ("slow", 1))
