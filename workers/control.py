@@ -1,15 +1,15 @@
-"""What changes a worker while it runs: loading and unloading its model, what it logs.
+"""What changes a worker while it runs: loading and unloading its model.
 
-Only where the worker was started for it (``--control explicit``); otherwise the log settings can be read.
+Offered only where the worker was started for it (``--control explicit``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protos import logs, oip
+from protos import oip
 from protos.errors import AccordError, Reason
-from protos.oip import LogSettings, messages
+from protos.oip import messages
 from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,14 +24,10 @@ class Control:
 
     Args:
         model: The model's versions.
-        enabled: Whether callers may change anything.
-        log_format: The form of the log's lines, to be told.
     """
 
-    def __init__(self, model: Lifecycle, *, enabled: bool, log_format: str) -> None:
+    def __init__(self, model: Lifecycle) -> None:
         self._model = model
-        self.enabled = enabled
-        self._log = LogSettings(log_format=log_format)
 
     async def repository_index(self, request: Any, _context: CallContext) -> Any:
         """List the model's versions."""
@@ -65,14 +61,3 @@ class Control:
         self._model.check_name(request.model_name)
         await self._model.unload()
         return messages.RepositoryModelUnloadResponse()
-
-    async def log_settings(self, request: Any, _context: CallContext) -> Any:
-        """Read or change what is logged.
-
-        Raises:
-            AccordError: MODEL_FORBIDDEN or PARAMETER_INVALID, with the field.
-        """
-        self._log, response = oip.log_settings(request, self._log, may_update=self.enabled)
-        if request.settings:
-            logs.set_level(oip.level_of(self._log))
-        return response

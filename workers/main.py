@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from protos import logs
 from protos.address import Address, AddressError
-from protos.oip import REPOSITORY_EXTENSIONS
+from protos.oip import REPOSITORY_EXTENSIONS, LogService
 from workers.control import Control
 from workers.hosting import host
 from workers.model.errors import ModelError
@@ -78,9 +78,9 @@ async def _serve(args: argparse.Namespace) -> None:
         if not model.ready:
             raise
     stopping = _on_first_signal()
-    control = Control(model, enabled=args.control == "explicit", log_format=args.log_format)
-    service = Service(model, extensions=REPOSITORY_EXTENSIONS if control.enabled else ())
-    server = Server(service, control, model.name, args.address)
+    control = Control(model) if args.control == "explicit" else None
+    service = Service(model, extensions=REPOSITORY_EXTENSIONS if control else ())
+    server = Server(service, LogService(log_format=args.log_format), control, model.name, args.address)
     await server.start()
     model.watch(lambda: server.show_health(ready=model.ready))
     facts = {"model": model.name, "versions": model.versions, "address": server.address.text}

@@ -21,6 +21,7 @@ from protos.service import Method, Stream
 
 if TYPE_CHECKING:
     from protos.address import Address
+    from protos.oip import LogService
     from workers.control import Control
     from workers.service import Service
 
@@ -32,7 +33,8 @@ class Server:
 
     Args:
         service: What it serves.
-        control: What changes it.
+        log: What it logs.
+        control: What changes it; None where callers may change nothing, not even what is logged.
         model: The model's name, for the health service.
         address: Where to listen.
 
@@ -40,12 +42,14 @@ class Server:
         AddressError: If the address cannot be bound.
     """
 
-    def __init__(self, service: Service, control: Control, model: str, address: Address) -> None:
+    def __init__(
+        self, service: Service, log: LogService, control: Control | None, model: str, address: Address
+    ) -> None:
         self._service = service
         self._model = model
         self._health = Health([model])
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._server.add_generic_rpc_handlers((_handlers(service, control),))
+        self._server.add_generic_rpc_handlers((_handlers(service, log, control),))
         self._server.add_generic_rpc_handlers((self._health.handlers(),))
         if address.is_local:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -78,7 +82,7 @@ class Server:
         return bound
 
 
-def _handlers(service: Service, control: Control) -> Any:
+def _handlers(service: Service, log: LogService, control: Control | None) -> Any:
     methods: dict[str, Method | Stream] = {
         "ServerLive": Method(messages.ServerLiveRequest, service.server_live),
         "ServerReady": Method(messages.ServerReadyRequest, service.server_ready),
@@ -90,9 +94,9 @@ def _handlers(service: Service, control: Control) -> Any:
         "ModelInfer": Method(messages.ModelInferRequest, service.model_infer),
         "ModelStreamInfer": Stream(messages.ModelInferRequest, service.model_stream_infer),
         "TraceSetting": Method(messages.TraceSettingRequest, service.trace_setting),
-        "LogSettings": Method(messages.LogSettingsRequest, control.log_settings),
+        "LogSettings": Method(messages.LogSettingsRequest, log.method(may_update=control is not None)),
     }
-    if control.enabled:
+    if control is not None:
         methods |= {
             "RepositoryIndex": Method(messages.RepositoryIndexRequest, control.repository_index),
             "RepositoryModelLoad": Method(messages.RepositoryModelLoadRequest, control.repository_model_load),

@@ -15,7 +15,6 @@ from gateway.edge.credentials import BearerToken
 from gateway.edge.services.ensemble import EnsembleService
 from gateway.edge.services.inference import InferenceService
 from gateway.edge.services.repository import RepositoryService
-from gateway.edge.services.settings import LogService
 from protos import oip
 from protos.address import Address
 from protos.health import Health
@@ -62,7 +61,7 @@ class Listeners:
         self._health = Health(plan.name for plan in asker.catalog.plans())
         accounts = Accounts(asker, metrics, ledger)
         inference = InferenceService(asker, accounts, ledger)
-        ensembles, log = EnsembleService(asker, accounts).methods(), LogService(log_format=log_format)
+        ensembles, log = EnsembleService(asker, accounts).methods(), oip.LogService(log_format=log_format)
         address, reflect = Address.parse(server.address), server.reflection
         public = GrpcEdge(
             {
@@ -111,6 +110,6 @@ class Listeners:
         await asyncio.gather(*(edge.stop(drain_s) for edge, _ in self._edges))
 
 
-def _log_settings(log: LogService, *, may_update: bool) -> dict[str, Rpc]:
+def _log_settings(log: oip.LogService, *, may_update: bool) -> dict[str, Rpc]:
     request = oip.messages.LogSettingsRequest
     return {"LogSettings": Method(request, log.method(may_update=may_update))}

@@ -10,6 +10,7 @@ from protos.oip.describe import (
     optional_inputs,
     read_metadata,
 )
+from protos.oip.log_service import LogService
 from protos.oip.parameters import (
     RESERVED,
     Parameter,
@@ -58,6 +59,7 @@ __all__ = [
     "RESERVED",
     "SERVICE",
     "Entry",
+    "LogService",
     "LogSettings",
     "Parameter",
     "State",

@@ -31,7 +31,6 @@ from protos.oip import messages
 from protos.tensor import DTYPES, Tensor
 from tests import models
 from tests.serving import failed
-from workers.control import Control
 from workers.hosting import host
 from workers.service import Service
 from workers.servicer import Server
@@ -341,8 +340,8 @@ async def test_reflection_is_not_served_where_others_can_ask(tmp_path: Path) -> 
     """On an address that other hosts reach, nobody is told what the server offers."""
     model = host(models.write_model(tmp_path, "picky", models.picky()), "picky", threads="1")
     await model.refresh()
-    control = Control(model, enabled=False, log_format="text")
-    server = Server(Service(model), control, "picky", Address.parse("0.0.0.0:0"))
+    log = oip.LogService(log_format="text")
+    server = Server(Service(model), log, None, "picky", Address.parse("0.0.0.0:0"))
     await server.start()
     port = server.address.text.rpartition(":")[2]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
