@@ -33,59 +33,57 @@ def check_inputs(
     Raises:
         AccordError: INPUT_MISSING, INPUT_UNKNOWN, DTYPE_MISMATCH or SHAPE_MISMATCH.
     """
-    meta = {"model": model}
     known = {spec.name: spec for spec in specs}
-    missing = [s.name for s in specs if not s.optional and s.name not in inputs]
     for i, (name, tensor) in enumerate(inputs.items()):
         spec = known.get(name)
         if spec is None:
-            raise AccordError(
+            raise _mismatch(
                 Reason.INPUT_UNKNOWN,
                 f"{model!r} has no input {name[:64]!r}; it takes {_names(known)}",
-                field=f"inputs[{i}].name",
-                metadata=meta,
+                f"inputs[{i}].name",
+                model,
             )
-        if tensor.datatype != spec.datatype:
-            raise AccordError(
-                Reason.DTYPE_MISMATCH,
-                f"input {name!r} of {model!r} is {spec.datatype}, got {tensor.datatype}",
-                field=f"inputs[{i}].datatype",
-                metadata=meta,
-            )
-        if not spec.accepts(tensor.shape):
-            raise AccordError(
-                Reason.SHAPE_MISMATCH,
-                f"input {name!r} of {model!r} takes shape {list(spec.shape)} (-1 = any length), "
-                f"got {list(tensor.shape)}",
-                field=f"inputs[{i}].shape",
-                metadata=meta,
-            )
+        _check_tensor(i, tensor, spec, model)
+    missing = [s.name for s in specs if not s.optional and s.name not in inputs]
     if missing:
-        raise AccordError(
-            Reason.INPUT_MISSING,
-            f"{model!r} needs input {missing[0]!r}; it takes {_names(known)}",
-            field="inputs",
-            metadata=meta,
+        problem = f"{model!r} needs input {missing[0]!r}; it takes {_names(known)}"
+        raise _mismatch(Reason.INPUT_MISSING, problem, "inputs", model)
+    return _rows(inputs, model, max_rows) if batches else 1
+
+
+def _check_tensor(i: int, tensor: Tensor, spec: TensorSpec, model: str) -> None:
+    if tensor.datatype != spec.datatype:
+        raise _mismatch(
+            Reason.DTYPE_MISMATCH,
+            f"input {spec.name!r} of {model!r} is {spec.datatype}, got {tensor.datatype}",
+            f"inputs[{i}].datatype",
+            model,
         )
-    if not batches:
-        return 1
+    if not spec.accepts(tensor.shape):
+        raise _mismatch(
+            Reason.SHAPE_MISMATCH,
+            f"input {spec.name!r} of {model!r} takes shape {list(spec.shape)} (-1 = any length), "
+            f"got {list(tensor.shape)}",
+            f"inputs[{i}].shape",
+            model,
+        )
+
+
+def _rows(inputs: Mapping[str, Tensor], model: str, most: int) -> int:
+    """Return the number of rows that all inputs have."""
     for (a, first), (b, second) in pairwise(inputs.items()):
         if first.shape[0] != second.shape[0]:
-            raise AccordError(
+            raise _mismatch(
                 Reason.SHAPE_MISMATCH,
                 f"inputs {a!r} and {b!r} of {model!r} have {first.shape[0]} and {second.shape[0]} rows; "
                 "all inputs must have the same number",
-                field="inputs",
-                metadata=meta,
+                "inputs",
+                model,
             )
     rows = next(iter(inputs.values())).shape[0] if inputs else 0
-    if rows > max_rows:
-        raise AccordError(
-            Reason.SHAPE_MISMATCH,
-            f"{model!r} takes at most {max_rows} rows per call, got {rows}; send them in parts",
-            field="inputs",
-            metadata=meta,
-        )
+    if rows > most:
+        problem = f"{model!r} takes at most {most} rows per call, got {rows}; send them in parts"
+        raise _mismatch(Reason.SHAPE_MISMATCH, problem, "inputs", model)
     return rows
 
 
@@ -99,12 +97,16 @@ def check_wanted(wanted: Sequence[str], outputs: Iterable[str], *, model: str) -
     for i, name in enumerate(wanted):
         if name not in known or name in wanted[:i]:
             problem = "is wanted twice" if name in known else f"is not an output of {model!r}"
-            raise AccordError(
+            raise _mismatch(
                 Reason.INPUT_UNKNOWN,
                 f"output {name[:64]!r} {problem}; it returns {_names(known)}",
-                field=f"outputs[{i}].name",
-                metadata={"model": model},
+                f"outputs[{i}].name",
+                model,
             )
+
+
+def _mismatch(reason: Reason, problem: str, field: str, model: str) -> AccordError:
+    return AccordError(reason, problem, field=field, metadata={"model": model})
 
 
 def _names(names: Iterable[str]) -> str:
