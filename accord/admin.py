@@ -6,17 +6,16 @@ Source: Triton "Model Repository" extension. Any client of it works as well, tri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from accord.client import call_error
+from accord.connection import Connection
 from protos.oip import SERVICE, messages
-from protos.rpc import CHANNEL_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 __all__ = ["Admin", "ModelState"]
 
@@ -38,7 +37,7 @@ class ModelState:
     reason: str
 
 
-class Admin:
+class Admin(Connection):
     """A connection to one admin address; usable as a context manager.
 
     Args:
@@ -55,21 +54,9 @@ class Admin:
     """
 
     def __init__(self, address: str, *, token: str = "", timeout_s: float = 600.0) -> None:
-        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+        super().__init__(address)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._timeout_s = timeout_s
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
 
     def index(self) -> Sequence[ModelState]:
         """List ensembles and models, those that are not exposed included.

@@ -6,21 +6,20 @@ Any stub of the Open Inference Protocol works as well; this one adds what only A
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 
+from accord.connection import Connection
 from accord.v1 import ensemble_pb2 as pb
 from accord.v1 import errors_pb2
 from accord.v1.ensemble_pb2_grpc import EnsembleServiceStub
 from protos.details import read_details
-from protos.rpc import CHANNEL_OPTIONS
 from protos.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
 __all__ = ["Answer", "CallError", "Client"]
 
@@ -66,7 +65,7 @@ class Answer:
     quorum_met: bool = True
 
 
-class Client:
+class Client(Connection):
     """A connection to one gateway; usable as a context manager.
 
     Args:
@@ -82,21 +81,9 @@ class Client:
     """
 
     def __init__(self, address: str = "127.0.0.1:8001", *, timeout_s: float = 10.0) -> None:
-        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+        super().__init__(address)
         self._stub = EnsembleServiceStub(self._channel)
         self._timeout_s = timeout_s
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
 
     def infer(
         self, ensemble: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None, **fields: Any

@@ -22,7 +22,7 @@ from bench.peers import NotInstalled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Environment", "environment"]
+__all__ = ["Environment", "alone", "environment"]
 
 ROOT = Path(__file__).parents[2]
 LOCKS, HOMES = ROOT / "requirements" / "peers", ROOT / "build" / "peers"
@@ -66,7 +66,7 @@ def environment(name: str) -> Environment:
     lock, found = LOCKS / f"{name}.lock", Environment(HOMES / name)
     wanted = _digest(lock)
     HOMES.mkdir(parents=True, exist_ok=True)
-    with _alone(HOMES / f"{name}.flock"):
+    with alone(HOMES / f"{name}.flock"):
         stamp = found.home / _STAMP
         if not stamp.is_file() or stamp.read_text("utf-8") != wanted:
             _say(f"peers: installing {name} into {found.home} ...")
@@ -83,8 +83,8 @@ def _digest(lock: Path) -> str:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes out; the kernel lets them in should this one die."""
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes out, by a lock on a file; the kernel lets them in should this one die."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.edge.propagation import MAX_SHOWN_ID
 from protos.errors import AccordError, Reason, internal_error
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Accounts:
         except Exception as error:  # noqa: BLE001 - counted and named here, answered by the caller
             told = error if isinstance(error, AccordError) else internal_error()
             code, reason = told.reason.code.name, told.reason.name
-            told.metadata.setdefault("request_id", self._asker.request_id(own_id, context)[:128])
+            told.metadata.setdefault("request_id", self._asker.request_id(own_id, context)[:MAX_SHOWN_ID])
             self._report(name, context, told, None if told is error else error)
             raise told from None
         finally:

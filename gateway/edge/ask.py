@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.edge.admission import Admission, deadline
-from gateway.edge.propagation import passed_on, request_id
+from gateway.edge.propagation import MAX_SHOWN_ID, passed_on, request_id
 from gateway.engine.override import Overrides
 from gateway.values import Batch, Reply, Rider
 from protos import oip
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from protos.tensor import Tensor
 
 __all__ = ["Asker", "Query"]
-
-#: How much of a request's id an error shows: trailers are small.
-_MAX_SHOWN_ID = 128
 
 
 def _random_id() -> str:
@@ -193,5 +190,5 @@ def _named(known_as: str) -> Iterator[None]:
     try:
         yield
     except AccordError as error:
-        error.metadata["request_id"] = known_as[:_MAX_SHOWN_ID]
+        error.metadata["request_id"] = known_as[:MAX_SHOWN_ID]
         raise

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["MAX_ID", "MAX_METADATA_BYTES", "passed_on", "request_id"]
+__all__ = ["MAX_ID", "MAX_METADATA_BYTES", "MAX_SHOWN_ID", "passed_on", "request_id"]
 
 REQUEST_ID = "x-request-id"
 TRACE_CONTEXT = ("traceparent", "tracestate")
 #: Longest id of a request, in characters.
 MAX_ID = 1024
+#: How much of it an error shows, in characters: trailers are small.
+MAX_SHOWN_ID = 128
 #: Names and values together; gRPC itself drops what is far beyond.
 MAX_METADATA_BYTES = 4096
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.peers.environment import alone
 from deploy.gotool import GoTool
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def build(recipe: Recipe) -> Path:
     tree = _tree()
     folder = tree / recipe.folder
     done = tree / f".prepared-{recipe.folder.replace('/', '-')}"
-    with _alone(BUILT / "lock"):
+    with alone(BUILT / "lock"):
         if recipe.prepare and not done.exists():
             for command in recipe.prepare:
                 found = run(command, folder)
@@ -114,7 +113,7 @@ def run(
 def program(tool: GoTool) -> Path:
     """Return a program written in Go, which is built if it is not there."""
     TOOLS.mkdir(parents=True, exist_ok=True)
-    with _alone(TOOLS / f"{tool.name}.lock"):
+    with alone(TOOLS / f"{tool.name}.lock"):
         path = TOOLS / tool.name
         return path if tool.is_pinned(path) else tool.build(TOOLS)
 
@@ -122,7 +121,7 @@ def program(tool: GoTool) -> Path:
 def _tree() -> Path:
     """Return a copy of the clients, one for the state of their sources; older ones are removed."""
     BUILT.mkdir(parents=True, exist_ok=True)
-    with _alone(BUILT / "lock"):
+    with alone(BUILT / "lock"):
         scratch = BUILT / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(SOURCES, scratch, ignore=MADE)
@@ -135,11 +134,3 @@ def _tree() -> Path:
                 shutil.rmtree(older)
             scratch.rename(tree)
     return tree
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other test processes out; the kernel lets them in should this one die."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
