@@ -28,6 +28,8 @@ class ModelSpec:
         outputs: What it returns, likewise.
         max_rows: The most rows of one call; 0 if the model does not batch.
         versions: All versions that can be asked by their number; empty where only one is known.
+        independent: Whether a row's answer was found not to depend on the other rows of its call; None where
+            nobody has looked.
         config: Its server's ``ModelConfig`` message; None where the server offers none.
     """
 
@@ -38,6 +40,7 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     max_rows: int
     versions: tuple[str, ...] = ()
+    independent: bool | None = None
     # a message cannot be hashed
     config: Any = field(default=None, hash=False, repr=False)
 
