@@ -111,10 +111,19 @@ class Batch:
 
     def rows_of(self, riders: Iterable[Rider]) -> NDArray[np.bool_]:
         """Return the rows of some riders as a mask, bool [n]."""
+        riders = list(riders)
+        if len(riders) == len(self.riders):
+            return np.ones(self.n, np.bool_)
         rows = np.zeros(self.n, np.bool_)
         for rider in riders:
             rows[rider.rows] = True
         return rows
+
+    def within(self, rows: NDArray[np.bool_], riders: Sequence[Rider]) -> list[Rider]:
+        """Return those of some riders all of whose rows are in the mask, bool [n]."""
+        if rows.all():
+            return list(riders)
+        return [rider for rider in riders if rows[rider.rows].all()]
 
     def leave(self, rider: Rider) -> None:
         """Cancel one rider; the others ride on."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
     from gateway.values import Batch, Rider
+    from protos.tensor import Tensor
 
 __all__ = ["Engine"]
 
@@ -43,6 +44,7 @@ _TOO_LATE = (Reason.DEADLINE_IN_QUEUE, "the deadline passed while the call waite
 _OUR_FAULT = (Reason.INTERNAL, INTERNAL_TEXT)
 #: What makes calls equal: the model, its inputs, and the rows.
 _Key = tuple[str, tuple[tuple[str, str], ...], bytes]
+_Forms = dict[str, Any]
 
 
 class Engine:
@@ -101,18 +103,19 @@ class _Execution:
         self._asked: dict[_Key, _Asked] = {}
         self._tasks: set[asyncio.Task[Answer | Failure]] = set()
         self._done: list[tuple[_Asked, Answer | Failure]] = []
+        #: Inputs of calls and what members made of them, by the inputs' names and the rows.
+        self._taken: dict[tuple[tuple[tuple[str, str], ...], bytes], tuple[Mapping[str, Tensor], _Forms]] = {}
         self._started = self._loop.time()
         #: Which answers the last interim reply was made of, by rider.
         self._shown = {rider: b"" for rider in batch.riders if rider.interim}
 
     async def run(self) -> None:
         self._batch.watch(self._changed.set)
-        self._refuse([rider for rider in self._riders if rider.closes_at <= self._started], _TOO_LATE)
-        until = np.empty(self._batch.n)
-        for rider in self._riders:
-            until[rider.rows] = rider.closes_at
-        rows = self._batch.rows_of(self._riders)
-        self._root.start(rows, until[rows])
+        ends = {rider: rider.closes_at for rider in self._riders}
+        self._refuse([rider for rider, end in ends.items() if end <= self._started], _TOO_LATE)
+        sizes = [rider.rows.stop - rider.rows.start for rider in self._riders]
+        until = np.repeat([ends[rider] for rider in self._riders], sizes)
+        self._root.start(self._batch.rows_of(self._riders), until)
         while True:
             self._advance(self._loop.time())
             if not self._riders:
@@ -152,19 +155,23 @@ class _Execution:
     def _advance(self, now: float) -> None:
         """Take in what happened, then ask, close and deliver until nothing more follows."""
         departed = self._batch.departed
-        for rider in departed.intersection(self._riders):
+        leaving = departed.intersection(self._riders) if departed else ()
+        for rider in leaving:
             self._root.shut(self._batch.rows_of([rider]))
             self._riders.remove(rider)
         for asked, result in self._done:
             self._enter(asked, result, now)
         self._done.clear()
-        self._root.expire(now)
-        while self._ask(self._root, now) | self._close_nested(self._root, now):
-            pass
-        self._close_riders(now)
+        expired = self._root.expire(now)
+        nested = False
+        while self._ask(self._root, now) | (closed := self._close_nested(self._root, now)):
+            nested |= closed
+        settled = self._close_riders(now)
         if self._shown:
             self._show(now)
-        self._drop_unneeded()
+        # an answer that comes as expected makes no other call needless
+        if leaving or expired or nested or settled:
+            self._drop_unneeded()
 
     def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
         if isinstance(result, Failure) and result.cause is Cause.MEMBER_REJECTED_INPUT:
@@ -219,11 +226,14 @@ class _Execution:
                     self._join(source, part, tally, seat, now)
 
     def _question(self, call: Call, rows: Mask, until: float) -> Question:
-        inputs, aboard = self._batch.inputs, self._riders
-        tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
+        key = (call.inputs, rows.tobytes())
+        taken = self._taken.get(key)
+        if taken is None:
+            taken = self._taken[key] = (self._tensors(call, rows), {})
+        aboard = self._riders
         if not rows.all():
-            tensors = {name: tensor.take(rows) for name, tensor in tensors.items()}
             aboard = [rider for rider in aboard if rows[rider.rows].any()]
+        tensors, forms = taken
         # a call for several riders speaks in the name of the first, and ranks as the most urgent
         return Question(
             inputs=tensors,
@@ -234,7 +244,13 @@ class _Execution:
             parameters=self._batch.parameters,
             priority=min((rider.priority for rider in aboard if rider.priority), default=0),
             metadata=aboard[0].metadata,
+            forms=forms,
         )
+
+    def _tensors(self, call: Call, rows: Mask) -> dict[str, Tensor]:
+        inputs = self._batch.inputs
+        tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
+        return tensors if rows.all() else {name: tensor.take(rows) for name, tensor in tensors.items()}
 
     def _finished(self, key: _Key, asked: _Asked) -> None:
         self._tasks.discard(asked.task)
@@ -275,15 +291,18 @@ class _Execution:
             else:
                 tally.enter_merged(seat, part, merged, now)
 
-    def _close_riders(self, now: float) -> None:
+    def _close_riders(self, now: float) -> bool:
+        """Answer every rider whose rows are all closable; tell whether there was one."""
         closable = self._root.closable(now)
-        closing = [rider for rider in self._riders if closable[rider.rows].all()]
+        closing = self._batch.within(closable | ~self._root.open, self._riders)
         if not closing:
-            return
+            return False
         self._root.shut(self._batch.rows_of(closing))
         for reply in build_replies(self._moment(now), closing):
-            self._riders = [rider for rider in self._riders if rider not in reply.riders]
+            served = set(reply.riders)
+            self._riders = [rider for rider in self._riders if rider not in served]
             self._deliver(reply)
+        return True
 
     def _show(self, now: float) -> None:
         """Deliver interim replies to riders for whom there is something new to merge."""

@@ -65,15 +65,16 @@ def build_replies(moment: Moment, riders: Sequence[Rider]) -> Iterator[Reply]:
 
     Riders for whose rows every seat was usable share one reply; every other rider gets its own.
     """
-    root = moment.root
+    root, answered = moment.root, riders
     verdicts = root.verdicts(moment.batch.rows_of(riders))
-    lost = {rider: _cause_of(rider, verdicts) for rider in riders}
-    for rider, cause in lost.items():
-        if cause is not None:
-            yield _error(moment, rider, cause)
-    answered = [rider for rider in riders if lost[rider] is None]
+    if verdicts:
+        lost = {rider: _cause_of(rider, verdicts) for rider in riders}
+        for rider, cause in lost.items():
+            if cause is not None:
+                yield _error(moment, rider, cause)
+        answered = [rider for rider in riders if lost[rider] is None]
     # where a loss leaves outputs out, only riders that fare alike can be merged together
-    together = _alike(answered, root) if moment.plan.merge.strategy.traits.partial else [answered]
+    together = _alike(moment, answered) if moment.plan.merge.strategy.traits.partial else [answered]
     for group in together:
         if group:
             yield from _merged(moment, group)
@@ -109,7 +110,7 @@ def _merged(moment: Moment, riders: Sequence[Rider]) -> Iterator[Reply]:
         yield from (_error(moment, rider, Cause.COMBINE_FAILED) for rider in riders)
         return
     position = np.cumsum(rows) - 1
-    for group in _alike(riders, moment.root):
+    for group in _alike(moment, riders):
         mine = moment.batch.rows_of(group)
         picked = position[mine]
         yield from _answers(
@@ -170,12 +171,13 @@ def _cause_of(rider: Rider, verdicts: Mapping[Cause, Mask]) -> Cause | None:
     return worst(causes) if causes else None
 
 
-def _alike(riders: Sequence[Rider], root: Tally) -> Iterator[list[Rider]]:
-    complete = _complete(root)
-    whole = [rider for rider in riders if complete[rider.rows].all()]
+def _alike(moment: Moment, riders: Sequence[Rider]) -> Iterator[list[Rider]]:
+    whole = moment.batch.within(_complete(moment.root), riders)
     if whole:
         yield whole
-    yield from ([rider] for rider in riders if not complete[rider.rows].all())
+    if len(whole) < len(riders):
+        served = set(whole)
+        yield from ([rider] for rider in riders if rider not in served)
 
 
 def _complete(tally: Tally) -> Mask:

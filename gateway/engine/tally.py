@@ -189,14 +189,19 @@ class Tally:
         self._arrived(seat, failure.attempts, now)
         self._lose(seat, rows, failure.cause)
 
-    def expire(self, now: float) -> None:
-        """Give up on every seat whose own time is over; a nested merge ends by its own ``until``."""
+    def expire(self, now: float) -> bool:
+        """Give up on every seat whose own time is over, and tell whether there was one.
+
+        A nested merge ends by its own ``until``.
+        """
         late = self._pending() & (self.seat_until <= now)
-        for seat in np.flatnonzero(late.any(axis=1)).tolist():
+        expired = bool(late.any())
+        for seat in np.flatnonzero(late.any(axis=1)).tolist() if expired else ():
             if seat not in self.nested:
                 self._lose(seat, late[seat], Cause.MEMBER_TIMEOUT)
         for nested in self.nested.values():
-            nested.expire(now)
+            expired |= nested.expire(now)
+        return expired
 
     def closable(self, now: float) -> Mask:
         """Return the open rows for which waiting has ended.
@@ -205,7 +210,7 @@ class Tally:
         end of time.
         """
         done = ~self._pending().any(axis=0) | (self.until <= now)
-        if not done[self.open].all():
+        if self.merge.strategy.settles_early and not done[self.open].all():
             done |= self.merge.strategy.settled(self.state(now)).done & self._enough()
         return self.open & done
 

@@ -195,7 +195,14 @@ class Strategy:
     def plan(self, state: State) -> tuple[Ask, ...]:
         """Return the next wave: the default asks every eligible seat for the rows it was not asked yet."""
         waiting = ~state.asked & state.eligible[:, None]
+        if not waiting.any():
+            return ()
         return tuple(Ask(i, rows) for i, rows in enumerate(waiting) if rows.any())
+
+    @property
+    def settles_early(self) -> bool:
+        """Whether :meth:`settled` says more than its default."""
+        return type(self).settled is not Strategy.settled
 
     def settled(self, state: State) -> Exits:
         """Return which rows need no more: by default those for which every asked seat is in."""
