@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workers.batcher import Batcher
 from workers.lifecycle import Lifecycle
+from workers.model.independence import examine
 from workers.model.repository import find_all
 from workers.model.runtime.providers import AUTO
 from workers.model.scheduling import read_scheduling
@@ -54,6 +55,7 @@ def host(
             files, wanted=wanted, threads=threads, placement=placement, require_digests=require_digests
         )
         warm_up(session)
+        examine(session)
         return session
 
     def batch(session: Session, statistics: Statistics) -> Batcher:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,6 +113,11 @@ class Session:
     def providers(self) -> tuple[str, ...]:
         """The runtime's names of the execution providers really in use, in order."""
         return tuple(self._runtime.get_providers())
+
+    def declare(self, *, independent: bool) -> None:
+        """Have the interface say whether a row's answer was found not to depend on the other rows."""
+        self.spec = replace(self.spec, independent=independent)
+        self.config = interface.completed_config(self.files, self.spec)
 
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] = (), *, abort: Abort | None = None
