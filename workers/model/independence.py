@@ -25,7 +25,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -43,7 +43,7 @@ __all__ = ["examine"]
 _log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_Row = "Mapping[str, Array]"
+_Row: TypeAlias = "Mapping[str, Array]"
 
 _SIZES = (2, 8, 32)
 #: Every round has other rows: a label flips seldom.
