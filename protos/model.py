@@ -10,10 +10,20 @@ if TYPE_CHECKING:
 
     from protos.tensor import TensorSpec
 
-__all__ = ["DEFAULT_MAX_ROWS", "ModelSpec", "batches_by_shape"]
+__all__ = [
+    "DEFAULT_MAX_ROWS",
+    "INDEPENDENT",
+    "ModelSpec",
+    "batches_by_shape",
+    "declare_independent",
+    "independent_of",
+]
 
 #: The most rows of one call to a model whose config does not say, but whose shapes show that it batches.
 DEFAULT_MAX_ROWS = 256
+
+#: The parameter of a ``ModelConfig`` that says so of a model; the protocol's metadata has no room for it.
+INDEPENDENT = "accord_independent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +63,18 @@ class ModelSpec:
 def batches_by_shape(specs: Iterable[TensorSpec]) -> bool:
     """Tell whether a model batches, from its shapes: every tensor has a dynamic first dimension."""
     return all(spec.shape[:1] == (-1,) for spec in specs)
+
+
+def independent_of(config: Any) -> bool | None:
+    """Return what a ``ModelConfig`` message says of the model's independence; None = nothing that we know."""
+    if INDEPENDENT not in config.parameters:  # which a look-up would add
+        return None
+    return {"true": True, "false": False}.get(config.parameters[INDEPENDENT].string_value)
+
+
+def declare_independent(config: Any, independent: bool | None) -> None:
+    """Have a ``ModelConfig`` message say whether the model is independent; None takes what it says out."""
+    if independent is None:
+        config.parameters.pop(INDEPENDENT, None)
+    else:
+        config.parameters[INDEPENDENT].string_value = str(independent).lower()

@@ -9,9 +9,13 @@ Rules:
   it to the others. When the last one leaves, the run is aborted. The next run starts when the thread has
   really ended, which is after the operator in progress.
 - Without ``scheduling`` every request runs alone, in order of arrival.
+- A run that is expected to be short (:mod:`workers.model.pace`) is made in the event loop itself: a thread
+  costs more than it. Nobody can leave such a run, and a deadline that passes during it is not noticed: its
+  answer comes all the same, a fraction of a millisecond late. One run at a time, so that others get the loop
+  in between; where requests may share runs, those that arrive at one moment do.
 
 Which requests run next is decided by :class:`workers.schedule.Schedule`; a run is
-:func:`workers.execution.execute`, in a thread of its own.
+:func:`workers.execution.execute`, in a thread of its own unless it is short.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from protos.errors import AccordError, Reason
 from workers.execution import Compute, Execution, Job, Ran, execute
+from workers.model.pace import Pace, size_of
 from workers.model.scheduling import Scheduling
 from workers.model.session import Abort
 from workers.schedule import Entry, Schedule
@@ -39,13 +44,14 @@ _HINT_BOUNDS_S = (0.01, 5.0)
 
 
 class Batcher:
-    """Runs jobs in one thread, those together that the schedule puts together.
+    """Runs jobs one batch at a time, those together that the schedule puts together.
 
     Args:
         compute: Runs the model.
         scheduling: How jobs wait and share runs; None to run each alone, in order of arrival.
         max_rows: The most rows of a batch.
         max_queued: The most jobs that may wait.
+        pace: Says how long runs take, and learns from them; None for a model of which nothing is known.
         on_execution: Told of each run of the model that answered, in the event loop.
         clock: Source of monotonic time, the same as the deadlines'.
     """
@@ -57,17 +63,20 @@ class Batcher:
         scheduling: Scheduling | None,
         max_rows: int,
         max_queued: int,
+        pace: Pace | None = None,
         on_execution: Callable[[Execution], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._compute = compute
         self._shares_runs = scheduling is not None
         self._schedule = Schedule[Job](scheduling or Scheduling(), max_rows=max_rows, max_queued=max_queued)
+        self._pace = pace or Pace(steady=False)
         self._on_execution = on_execution
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._waiters: dict[Entry[Job], asyncio.Future[Ran]] = {}
         self._turn: _Turn | None = None
+        self._soon = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._mean_s = 0.0
@@ -92,7 +101,10 @@ class Batcher:
             raise self._full()
         waiter: asyncio.Future[Ran] = asyncio.get_running_loop().create_future()
         self._waiters[entry] = waiter
-        self._decide()
+        if self._shares_runs and self._turn is None and self._pace.is_short(size_of([job.inputs])):
+            self._decide_soon()
+        else:
+            self._decide()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -147,24 +159,51 @@ class Batcher:
         ends = math.inf if self._turn is None else self._turn.ends
         self._wake(min(decision.wake_at, ends), now)
 
+    def _decide_soon(self) -> None:
+        """Decide when those tasks have run that are ready now: they may bring company."""
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._decide_now)
+
+    def _decide_now(self) -> None:
+        self._soon = False
+        self._decide()
+
     def _start(self, batch: Sequence[Entry[Job]], now: float) -> None:
         self._turn = turn = _Turn(batch, now)
+        size = size_of([entry.item.inputs for entry in batch])
+        if self._pace.is_short(size):
+            self._end(turn, execute(self._compute, batch, turn.abort, self._clock))
+            self._pace.observe(size, self._clock() - now)
+            if len(self._schedule):
+                self._decide_soon()
+            return
         running = asyncio.get_running_loop().run_in_executor(
             self._pool, execute, self._compute, batch, turn.abort, self._clock
         )
-        running.add_done_callback(lambda done: self._end(turn, done.result()))
 
-    def _end(self, turn: _Turn, results: Sequence[Ran | Exception]) -> None:
+        def ended(done: asyncio.Future[list[Ran | Exception]]) -> None:
+            executions = self._end(turn, done.result())
+            # without one it may have been told to end
+            if executions:
+                self._pace.observe(size, sum(each.total_s for each in executions))
+            self._decide()
+
+        running.add_done_callback(ended)
+
+    def _end(self, turn: _Turn, results: Sequence[Ran | Exception]) -> list[Execution]:
         self._turn = None
         each_s = (self._clock() - turn.began) / len(turn.batch)
         self._mean_s += _NEWEST * (each_s - self._mean_s)
         for entry, result in zip(turn.batch, results, strict=True):
             self._settle(entry, result)
         # the jobs of a batch share one execution
-        executions = {id(ran.execution): ran.execution for ran in results if isinstance(ran, Ran)}
-        for execution in executions.values():
+        executions = list(
+            {id(ran.execution): ran.execution for ran in results if isinstance(ran, Ran)}.values()
+        )
+        for execution in executions:
             self._on_execution(execution)
-        self._decide()
+        return executions
 
     def _settle(self, entry: Entry[Job], result: Ran | Exception) -> None:
         waiter = self._waiters.pop(entry, None)
@@ -191,7 +230,7 @@ class Batcher:
 
 
 class _Turn:
-    """A batch in the thread, and who still waits for it."""
+    """A batch that runs, and who still waits for it."""
 
     def __init__(self, batch: Sequence[Entry[Job]], now: float) -> None:
         self.batch = batch

@@ -63,6 +63,11 @@ class Execution:
     infer_s: float
     output_s: float
 
+    @property
+    def total_s(self) -> float:
+        """All of them."""
+        return self.input_s + self.infer_s + self.output_s
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:

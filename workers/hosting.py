@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from workers.batcher import Batcher
 from workers.lifecycle import Lifecycle
+from workers.model.ready import make_ready
 from workers.model.repository import find_all
 from workers.model.runtime.providers import AUTO
 from workers.model.scheduling import read_scheduling
 from workers.model.session import load
-from workers.model.warmup import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def host(
         session = load(
             files, wanted=wanted, threads=threads, placement=placement, require_digests=require_digests
         )
-        warm_up(session)
+        make_ready(session)
         return session
 
     def batch(session: Session, statistics: Statistics) -> Batcher:
@@ -62,6 +62,7 @@ def host(
             scheduling=read_scheduling(session.files.config_path, session.config),
             max_rows=session.spec.max_rows,
             max_queued=max_queued,
+            pace=session.pace,
             on_execution=lambda run: statistics.executed(
                 run.rows, input_s=run.input_s, infer_s=run.infer_s, output_s=run.output_s
             ),

@@ -27,6 +27,7 @@ from protos.address import Address
 __all__ = [
     "Config",
     "Ensemble",
+    "InProcess",
     "Member",
     "MemberTls",
     "Model",
@@ -110,6 +111,23 @@ class Worker(_Section):
     """Whether a version without `SHA256SUMS` is refused."""
 
 
+class InProcess(_Section):
+    """A small model inside the gateway process, whose crash would be the gateway's (see the members page)."""
+
+    repository: Directory
+    """Model repository in Triton's layout; relative to this file."""
+    model: Name | None = None
+    """The model's folder in the repository; default: the model's name here."""
+    version: Version = ""
+    """The version to serve; default: the highest that `version_policy` of the model's config allows."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of one operator; more than one pays for models that do not belong in here."""
+    providers: Annotated[tuple[Literal["tensorrt", "cuda", "cpu"], ...], Field(min_length=1)] = ("cpu",)
+    """Execution providers in order of preference, of which those not installed are passed over."""
+    require_digests: bool = False
+    """Whether a version without `SHA256SUMS` is refused."""
+
+
 class MemberTls(_Section):
     """TLS towards a server; `tls: {}` trusts the system's authorities."""
 
@@ -177,22 +195,32 @@ class Oip(_Section):
 
 
 class Model(_Section):
-    """A model and where it runs: exactly one of `worker` and `oip`."""
+    """A model and where it runs: exactly one of `worker`, `inprocess` and `oip`."""
 
     worker: Worker | None = None
     """Host it in worker processes."""
+    inprocess: InProcess | None = None
+    """Host it in the gateway process."""
     oip: Oip | None = None
     """Ask another server."""
     expose: bool = True
     """Whether it is also served under its own name."""
     max_rows: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """Most rows of one call; default: what the model's own config says, else 256."""
+    mix: bool | None = None
+    """Whether rows of different requests may ride in one call; default: whether the model proved that a row's
+    answer does not depend on its neighbours (for `oip`: or its server batches dynamically)."""
 
     @model_validator(mode="after")
     def _one_backend(self) -> Model:
-        if (self.worker is None) == (self.oip is None):
-            raise ValueError("needs exactly one of worker, oip")
+        if [self.worker, self.inprocess, self.oip].count(None) != 2:
+            raise ValueError("needs exactly one of worker, inprocess, oip")
         return self
+
+    @property
+    def local(self) -> Worker | InProcess | None:
+        """Where its files are, if we host it."""
+        return self.worker or self.inprocess
 
 
 class Strategy(BaseModel):

@@ -11,7 +11,7 @@ from gateway.members.causes import Diagnosis, Kind, diagnose, kind_of
 from protos import oip
 from protos.details import read_details
 from protos.errors import Cause
-from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
+from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape, independent_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,6 +171,7 @@ def _spec(
         inputs=tuple(replace(spec, optional=spec.name in optional) for spec in inputs),
         outputs=tuple(replace(spec, labels=labels.get(spec.name, ())) for spec in outputs),
         max_rows=max_rows,
+        independent=None if config is None else independent_of(config),
         config=config,
     )
 

@@ -18,7 +18,13 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protos.model import DEFAULT_MAX_ROWS, ModelSpec, batches_by_shape
+from protos.model import (
+    DEFAULT_MAX_ROWS,
+    ModelSpec,
+    batches_by_shape,
+    declare_independent,
+    independent_of,
+)
 from protos.oip import config_datatype, describe_tensor, model_config
 from protos.tensor import TensorSpec
 from workers.model.config import BACKEND, PLATFORM
@@ -109,6 +115,7 @@ def completed_config(files: ModelFiles, spec: ModelSpec) -> Any:
             describe_tensor(entry, tensor, batches=spec.batches)
     for entry, tensor in zip(config.input, spec.inputs, strict=True):
         entry.optional = tensor.optional
+    declare_independent(config, spec.independent)
     return config
 
 
@@ -123,6 +130,7 @@ def _spec(files: ModelFiles, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
         inputs=tuple(inputs),
         outputs=tuple(_labelled(files, tensor) for tensor in outputs),
         max_rows=max_rows,
+        independent=independent_of(files.config.message),
     )
     _check_labels(files, spec)
     return spec

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from protos.tensor import TensorSpec
     from workers.model.repository import ModelFiles
 
-__all__ = ["Sample", "samples"]
+__all__ = ["Sample", "given_rows", "samples", "zero_row"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -81,9 +81,37 @@ def samples(files: ModelFiles, spec: ModelSpec) -> Iterator[Sample]:
         first = first or (setting.source, row)
         if message.batch_size:
             yield _sample(spec, setting.source, row, rows=message.batch_size, count=message.count or 1)
-    source, row = first or ("zeros", _zero_row(files, spec))
+    source, row = first or ("zeros", zero_row(files, spec))
     for rows in sorted({1, min(_FEW_ROWS, spec.max_rows or 1)}):
         yield _sample(spec, source, row, rows=rows, count=1)
+
+
+def given_rows(files: ModelFiles, spec: ModelSpec) -> list[Mapping[str, Array]]:
+    """Return the row of each entry of ``model_warmup``, without the row dimension.
+
+    Raises:
+        ModelError: Naming the field of the config, or the file, that is wrong.
+    """
+    return [_Setting(files, spec, message).row() for message in files.config.message.model_warmup]
+
+
+def zero_row(files: ModelFiles, spec: ModelSpec, *, length: int = 1) -> Mapping[str, Array]:
+    """Return a row of zeros for the inputs that are not optional, without the row dimension.
+
+    Args:
+        files: The model on disk.
+        spec: Its interface.
+        length: The length of dynamic dimensions.
+
+    Raises:
+        ModelError: If a row would be too large.
+    """
+    row = {}
+    for tensor in _required(spec):
+        dims = tuple(length if size == -1 else size for size in _row_shape(spec, tensor))
+        _check_size(files, tensor, dims)
+        row[tensor.name] = _zeros(tensor, dims)
+    return row
 
 
 class _Setting:
@@ -166,15 +194,6 @@ def _row_shape(spec: ModelSpec, tensor: TensorSpec) -> tuple[int, ...]:
 def _sample(spec: ModelSpec, source: str, row: Mapping[str, Array], *, rows: int, count: int) -> Sample:
     repeated = {name: np.repeat(array[np.newaxis], rows, axis=0) for name, array in row.items()}
     return Sample(source=source, rows=rows, count=count, inputs=repeated if spec.batches else row)
-
-
-def _zero_row(files: ModelFiles, spec: ModelSpec) -> Mapping[str, Array]:
-    row = {}
-    for tensor in _required(spec):
-        dims = tuple(1 if length == -1 else length for length in _row_shape(spec, tensor))
-        _check_size(files, tensor, dims)
-        row[tensor.name] = _zeros(tensor, dims)
-    return row
 
 
 def _check_size(files: ModelFiles, tensor: TensorSpec, dims: tuple[int, ...], *, rows: int = 1) -> None:

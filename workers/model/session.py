@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from protos.tensor import DTYPES, TensorSpec
 from workers.model import interface
 from workers.model.errors import ModelError
 from workers.model.files import integrity
+from workers.model.pace import Pace
 from workers.model.runtime import binding, marshal
 from workers.model.runtime.instances import CPU
 from workers.model.runtime.opening import onnxruntime, open_session
@@ -85,12 +87,21 @@ class Session:
         view: Its interface.
         runtime: The runtime's session.
         placement: The device it runs on.
+        steady: Whether a run's work follows from the sizes of its inputs.
     """
 
     def __init__(
-        self, files: ModelFiles, view: interface.Interface, runtime: Any, placement: Placement = CPU
+        self,
+        files: ModelFiles,
+        view: interface.Interface,
+        runtime: Any,
+        placement: Placement = CPU,
+        *,
+        steady: bool = False,
     ) -> None:
         self.files = files
+        #: How long runs take.
+        self.pace = Pace(steady=steady)
         self.placement = placement
         self.spec: ModelSpec = view.spec
         self.config = interface.completed_config(files, view.spec)
@@ -112,6 +123,11 @@ class Session:
     def providers(self) -> tuple[str, ...]:
         """The runtime's names of the execution providers really in use, in order."""
         return tuple(self._runtime.get_providers())
+
+    def declare(self, *, independent: bool) -> None:
+        """Have the interface say whether a row's answer was found not to depend on the other rows."""
+        self.spec = replace(self.spec, independent=independent)
+        self.config = interface.completed_config(self.files, self.spec)
 
     def run(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] = (), *, abort: Abort | None = None
@@ -184,7 +200,7 @@ def load(
         ModelError: Naming the file at fault and the cause.
         ThreadsError: If ``threads`` cannot be read.
     """
-    integrity.check(files, require_digests=require_digests)
+    outline = integrity.check(files, require_digests=require_digests)
     session, device = open_session(files, wanted=wanted, threads=threads, placement=placement)
     found = interface.complete(
         files,
@@ -194,7 +210,7 @@ def load(
         ],
         [_spec(files, "output", node) for node in session.get_outputs()],
     )
-    loaded = Session(files, found, session, device)
+    loaded = Session(files, found, session, device, steady=outline.steady)
     if files.config.ignored:
         fields = {"model": files.name, "fields": list(files.config.ignored)}
         _log.warning("config fields without effect", extra=fields)

@@ -86,6 +86,21 @@ def test_a_configuration_is_read_whole(tmp_path: Path) -> None:
     assert (review.members[1].target, review.members[1].seat) == ("digits", "page")
 
 
+def test_a_model_in_process_is_small_and_plain_unless_told_otherwise(tmp_path: Path) -> None:
+    """One thread on the CPU; paths are relative to the file, and whether to mix is left to the model."""
+    entries = (
+        "a: {inprocess: {repository: models}}",
+        "b: {inprocess: {repository: /srv, threads: 2}, mix: true}",
+    )
+    models = read(tmp_path, "models:\n  " + "\n  ".join(entries)).models
+    a, b = models["a"], models["b"]
+    assert a.inprocess is not None
+    assert b.inprocess is not None
+    assert (a.inprocess.threads, a.inprocess.providers, a.mix) == (1, ("cpu",), None)
+    assert (a.local, a.inprocess.repository) == (a.inprocess, tmp_path / "models")
+    assert (b.inprocess.threads, b.mix) == (2, True)
+
+
 #: For each fault: what to replace in the good file, by what, then line, path and a word of the complaint.
 FAULTS = {
     "unknown key": ("quorum: 2\n", "quorom: 2\n", 10, "ensembles.digits.quorom", "did you mean 'quorum'"),
@@ -94,6 +109,35 @@ FAULTS = {
     "wrong type": ("instances: 2", "instances: two", 3, "models.svm.worker.instances", "not 'two'"),
     "below its range": ("instances: 2", "instances: 0", 3, "models.svm.worker.instances", "greater"),
     "no backend": ("{oip: {targets", "{max_rows: 7}  # {targets", 5, "models.topic", "exactly one"),
+    "two backends": (
+        "{worker: {repository: models, instances: 2}}",
+        "{worker: {repository: models}, inprocess: {repository: models}}",
+        3,
+        "models.svm",
+        "exactly one of worker, inprocess, oip",
+    ),
+    "instances of one process": (
+        "{worker: {repository: models, instances: 2}}",
+        "{inprocess: {repository: models, instances: 2}}",
+        3,
+        "models.svm.inprocess.instances",
+        "unknown key",
+    ),
+    "no repository": (
+        "{worker: {repository: models, instances: 2}}",
+        "{inprocess: {model: x}}",
+        3,
+        "models.svm.inprocess.repository",
+        "is missing",
+    ),
+    "no provider": (
+        "{worker: {repository: models, instances: 2}}",
+        "{inprocess: {repository: models, providers: []}}",
+        3,
+        "models.svm.inprocess.providers",
+        "at least 1",
+    ),
+    "perhaps mixed": ("max_rows: 8", "mix: perhaps", 5, "models.topic.mix", "boolean"),
     "missing": ("strategy: {kind: tasks}", "version: x", 17, "ensembles.review.strategy", "is missing"),
     "not a number": ("weight: 2.0", "weight: .nan", 14, "ensembles.digits.members[0].weight", "finite"),
     "weight below 0": ("weight: 2.0", "weight: -1", 14, "ensembles.digits.members[0].weight", "greater"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from protos.errors import AccordError, Reason
 from protos.tensor import Tensor
 from tests import models
 from workers.batcher import Batcher, Execution, Job, Ran
+from workers.model.pace import SHORT_S, Pace, size_of
 from workers.model.repository import find
 from workers.model.scheduling import QueuePolicy, Scheduling
 from workers.model.session import Aborted, load
@@ -441,3 +443,133 @@ async def test_a_real_model_refuses_one_rider_and_serves_the_others(tmp_path: Pa
     assert [each.outputs["y_BYTES"].array().tolist() for each in said] == [
         [[text.encode() for text in word[0]]] for word in words
     ]
+
+
+class Threads:
+    """Answers ``y = 2 x``, takes no time but on its own clock, and notes in which threads it ran.
+
+    Args:
+        row_s: How long each row takes on that clock.
+    """
+
+    def __init__(self, row_s: float = 0.0) -> None:
+        self.now, self.row_s = 0.0, row_s
+        self.batches: list[int] = []
+        self.inline: list[bool] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def __call__(self, inputs: Arrays, wanted: Sequence[str], abort: Abort) -> Arrays:
+        x = inputs["x"]
+        self.now += self.row_s * len(x)
+        self.batches.append(len(x))
+        self.inline.append(threading.current_thread() is threading.main_thread())
+        if (x < 0).any():
+            raise AccordError(Reason.INPUT_REJECTED, "negative")
+        return {"y": 2 * x}
+
+
+def quick(rows: int = 8, seconds: float = 1e-6) -> Pace:
+    """The pace of a model that ran with so many rows."""
+    pace = Pace(steady=True)
+    pace.observe(size_of([job(*range(rows)).inputs]), seconds)
+    return pace
+
+
+async def test_a_short_run_is_made_in_the_loop_and_a_long_one_in_the_thread() -> None:
+    """By what a run of its size will take: few rows wait for no thread, many do not hold the loop."""
+    compute = Threads(row_s=SHORT_S / 4)
+    serving = batcher(compute, pace=quick(4, SHORT_S), clock=compute.clock, max_rows=64)
+    for rows, inline in ((1, True), (4, True), (32, False), (64, False), (32, False), (2, True)):
+        ran = await serving.run(job(*range(rows)))
+        assert values(ran) == [2.0 * n for n in range(rows)]
+        assert compute.inline[-1] is inline, rows
+    assert compute.inline.count(True) == 3
+
+
+async def test_without_a_pace_every_run_is_made_in_the_thread() -> None:
+    """Negative control: nothing else decides."""
+    compute = Threads()
+    await batcher(compute).run(job(1))
+    assert compute.inline == [False]
+
+
+async def test_a_size_that_was_quick_in_the_thread_comes_to_the_loop_and_one_that_became_slow_leaves_it() -> (
+    None
+):
+    """Both are learned from the runs themselves."""
+    compute = Threads(row_s=1e-6)
+    serving = batcher(compute, pace=quick(1), clock=compute.clock)
+    for _ in range(2):
+        await serving.run(job(1, 2, 3))
+    compute.row_s = 0.1
+    for _ in range(3):
+        await serving.run(job(1, 2, 3))
+    assert compute.inline == [False, True, True, False, False]
+
+
+async def test_an_answer_of_the_loop_is_there_at_once() -> None:
+    """The caller is not sent to wait, and what the batcher counts is counted."""
+    told: list[Execution] = []
+    serving = batcher(Threads(), pace=quick(), on_execution=told.append)
+    running = serving.run(job(1, 2))
+    with pytest.raises(StopIteration) as returned:
+        running.send(None)
+    assert values(returned.value.value) == [2, 4]
+    assert [run.rows for run in told] == [2]
+
+
+async def test_the_loop_gets_its_turn_between_short_runs() -> None:
+    """What queued up behind a long run is made one by one, with others in between."""
+    compute = Threads()
+    serving = batcher(compute, pace=quick(2))
+    tasks = await queued(serving, job(*range(8)), *(job(n) for n in range(5)))
+    seen: list[int] = []
+
+    async def others() -> None:
+        while not all(task.done() for task in tasks):
+            seen.append(len(compute.batches))
+            await asyncio.sleep(0)
+
+    await others()
+    assert max(after - before for before, after in pairwise(seen)) == 1
+    assert compute.inline == [False, *[True] * 5]
+
+
+async def test_short_jobs_of_one_moment_share_a_run_where_they_may() -> None:
+    """And only where the model's config lets them."""
+    together, alone = Threads(), Threads()
+    await asyncio.gather(*map(batcher(together, TOGETHER, pace=quick()).run, [job(n) for n in range(6)]))
+    await asyncio.gather(*map(batcher(alone, pace=quick()).run, [job(n) for n in range(6)]))
+    assert (together.batches, together.inline) == ([6], [True])
+    assert alone.batches == [1] * 6
+
+
+async def test_a_deep_queue_of_short_jobs_is_no_deep_stack() -> None:
+    """Thousands that waited are answered one after the other."""
+    serving = batcher(Threads(), pace=quick(2), max_queued=5000)
+    ran = await asyncio.gather(*map(serving.run, [job(*range(8)), *(job(n) for n in range(3000))]))
+    assert values(ran[-1]) == [2.0 * 2999]
+
+
+async def test_a_failure_in_the_loop_is_its_riders_own() -> None:
+    """As in the thread: the guilty one hears of it, the others are run again."""
+    serving = batcher(Threads(), TOGETHER, pace=quick())
+    done = await asyncio.gather(*map(serving.run, [job(1), job(-1), job(2)]), return_exceptions=True)
+    assert [values(each) for each in done if isinstance(each, Ran)] == [[2], [4]]
+    assert [each.reason for each in done if isinstance(each, AccordError)] == [Reason.INPUT_REJECTED]
+
+
+async def test_what_the_runs_take_is_not_learned_from_those_that_were_ended() -> None:
+    """A run that is told to end is quick, and would pass for a short one."""
+    compute = Doubler(held=True)
+    pace = Pace(steady=True)
+    serving = batcher(compute, pace=pace)
+    (task,) = await queued(serving, job(1))
+    await compute.has_begun()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await serving.close()
+    assert compute.aborted.is_set()
+    assert not pace.is_short(size_of([job(1).inputs]))

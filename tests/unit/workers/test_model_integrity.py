@@ -362,12 +362,16 @@ def test_a_mounted_config_map_serves(tmp_path: Path) -> None:
     assert session.run({"x": np.zeros((1, 2), np.float32)})["y"].sum() == 2
 
 
+#: What a check says that did not look.
+UNCHECKED = onnxfile.Outline(external=(), declared=0, largest="", steady=False)
+
+
 @pytest.mark.parametrize("way", ["hard link", "engine"])
 def test_without_the_check_the_runtime_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Negative control: what we refuse reaches the runtime, which reads another's file or seeks an engine."""
-    monkeypatch.setattr(integrity, "check", lambda *_args, **_options: None)
+    monkeypatch.setattr(integrity, "check", lambda *_args, **_options: UNCHECKED)
     if way == "hard link":
         files = written(tmp_path, models.external_data("w.bin"))
         (tmp_path / "secret").write_bytes(np.array([7, 7], np.float32).tobytes())
@@ -388,7 +392,7 @@ def test_without_the_check_a_traversal_gets_to_the_runtime(
     files = written(tmp_path, models.external_data("../../secret"))
     with pytest.raises(ModelError, match="save the weights beside the model"):
         load(files, threads="1")
-    monkeypatch.setattr(integrity, "check", lambda *_args, **_options: None)
+    monkeypatch.setattr(integrity, "check", lambda *_args, **_options: UNCHECKED)
     with pytest.raises(ModelError, match="cannot be loaded by the ONNX runtime"):
         load(files, threads="1")
 

@@ -33,8 +33,11 @@ _MAX_FILE_BYTES = (1 << 31) - 1
 _MAX_EXPANSION_BYTES = 1 << 31
 
 
-def check(files: ModelFiles, *, require_digests: bool = False) -> None:
+def check(files: ModelFiles, *, require_digests: bool = False) -> Outline:
     """Check a version's files: their digests, the ONNX file's structure, and the external data that it names.
+
+    Returns:
+        What the ONNX file asks for.
 
     Args:
         files: The model on disk.
@@ -65,6 +68,7 @@ def check(files: ModelFiles, *, require_digests: bool = False) -> None:
     if digests is not None:
         for location in sizes:
             _require_listed(directory, location, digests)
+    return outline
 
 
 def _inspected(files: ModelFiles) -> tuple[Outline, int]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from workers.model.errors import ModelError
 from workers.model.files.confined import is_plain
+from workers.model.files.steady import is_steady
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -80,11 +81,13 @@ class Outline:
         external: The ranges of other files that it reads.
         declared: Bytes of all its tensors, as their shapes and types say.
         largest: The name of the largest of them.
+        steady: Whether a run's work follows from the sizes of its inputs.
     """
 
     external: Collection[ExternalData]
     declared: int
     largest: str
+    steady: bool
 
 
 def inspect(path: Path, file: BinaryIO) -> Outline:
@@ -107,7 +110,12 @@ def inspect(path: Path, file: BinaryIO) -> Outline:
         walk.model(model)
     except (decode_error, UnicodeDecodeError):
         raise damaged from None
-    return Outline(external=walk.external, declared=walk.declared, largest=walk.largest[1])
+    return Outline(
+        external=walk.external,
+        declared=walk.declared,
+        largest=walk.largest[1],
+        steady=is_steady(model.graph, {(f.domain, f.name) for f in model.functions}),
+    )
 
 
 def _onnx(path: Path) -> tuple[Any, type[Exception]]:

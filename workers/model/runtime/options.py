@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from protos.model import INDEPENDENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -129,6 +131,11 @@ PARAMETERS: Mapping[str, Option] = {
     "gpu_mem_limit": Option(_BYTES, "Most bytes of device memory in the CUDA provider's arena."),
     "arena_extend_strategy": Option(_numbered(_EXTEND), "How that arena grows; 1 if absent."),
     "do_copy_in_default_stream": Option(_SWITCH, "Copy in the stream that computes."),
+    INDEPENDENT: Option(
+        _named(("true", "false")),
+        "Ours: whether a row's answer is the same whatever rows ride with it; what "
+        "[warm-up](workers.md#independent-rows) finds out counts more.",
+    ),
 }
 
 #: Parameters of the accelerator ``cuda``.
