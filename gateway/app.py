@@ -59,7 +59,12 @@ class Gateway:
         self._changed = asyncio.Event()
         self._members = _members(config, directory, self._changed.set)
         self._catalog = Catalog(config, self._members)
-        self._coalescer = Coalescer(Engine(self._members))
+        self._coalescer = Coalescer(
+            Engine(self._members),
+            self._metrics,
+            max_linger_s=config.server.max_linger_s,
+            max_bytes=config.server.max_batch_bytes,
+        )
         self._admission = Admission(
             max_in_flight=config.server.max_in_flight,
             max_request_bytes=config.server.max_request_bytes,
@@ -69,7 +74,6 @@ class Gateway:
             catalog=self._catalog,
             admission=self._admission,
             coalescer=self._coalescer,
-            metrics=self._metrics,
         )
         self._listeners = Listeners(
             config.server,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,7 @@ class Tensor:
             view = elements.reshape(self.shape)
             view.flags.writeable = False
             return view
-        bounds, raw = self._bounds(), bytes(self.raw)
+        bounds, raw = self.offsets(), bytes(self.raw)
         flat = np.empty(len(bounds) - 1, object)
         flat[:] = [raw[bounds[i] + 4 : bounds[i + 1]] for i in range(len(flat))]
         return flat.reshape(self.shape)
@@ -204,24 +205,33 @@ class Tensor:
         if self.datatype != "BYTES":
             size = per_row * DTYPES[self.datatype].itemsize
             return Tensor(self.datatype, shape, view[start * size : stop * size])
-        bounds = self._bounds()[start * per_row : stop * per_row + 1]
+        bounds = self.offsets()[start * per_row : stop * per_row + 1]
         return Tensor("BYTES", shape, view[bounds[0] : bounds[-1]], bounds - bounds[0])
 
     def take(self, rows: Array) -> Tensor:
         """Return the rows where the boolean mask ``rows`` is true, copying them."""
         return Tensor.from_array(self.array()[rows])
 
-    def _bounds(self) -> Array:
+    def offsets(self) -> Array:
+        """Return where each BYTES element's length stands in the bytes, and their end."""
         if self._offsets is None:
             return _element_offsets("", self.raw, prod(self.shape))
         return self._offsets
 
 
 def concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """Join tensors of one datatype and one non-row shape along the first axis, without decoding them."""
+    """Join tensors of one datatype and one non-row shape along the first axis, without decoding them.
+
+    Their bytes are copied once. What is known of where BYTES elements lie stays known.
+    """
     first = tensors[0]
     shape = (sum(t.shape[0] for t in tensors), *first.shape[1:])
-    return Tensor(first.datatype, shape, b"".join(t.raw for t in tensors))
+    raw = b"".join(t.raw for t in tensors)
+    if first.datatype != "BYTES":
+        return Tensor(first.datatype, shape, raw)
+    starts = accumulate((t.nbytes for t in tensors), initial=0)
+    offsets = [t.offsets()[:-1] + start for t, start in zip(tensors, starts, strict=False)]
+    return Tensor("BYTES", shape, raw, np.concatenate([*offsets, [len(raw)]]))
 
 
 def checked_count(name: str, datatype: str, shape: Sequence[int]) -> int:

@@ -206,6 +206,7 @@ def spec(
     outputs: Iterable[TensorSpec] = (TensorSpec("y", "FP32", (-1, 1)),),
     max_rows: int = 256,
     version: str = "1",
+    independent: bool | None = True,
 ) -> ModelSpec:
     """Return what a model says of itself; by default it maps x to y, both FP32 [-1, 1]."""
     return ModelSpec(
@@ -215,6 +216,7 @@ def spec(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         max_rows=max_rows,
+        independent=independent,
     )
 
 

@@ -63,6 +63,10 @@ class Server(_Section):
     """Bytes of all request messages held at once; more are refused with OVERLOADED."""
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
     """Calls admitted at once; more are refused with OVERLOADED."""
+    max_linger_s: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """Longest time that a request waits for others to ride in one batch with it; alone it never waits."""
+    max_batch_bytes: Annotated[int, Field(ge=1024, le=32 * 1024 * 1024)] = 16 * 1024 * 1024
+    """Most bytes of a batch's inputs; a request that is larger goes alone."""
     pass_metadata: Annotated[tuple[Passed, ...], Field(max_length=5)] = ()
     """Call metadata that members get too, such as `x-tenant`; trace context and request id always go."""
     response_compression: Literal["none", "gzip", "deflate"] = "none"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.edge.coalesce import Coalescer
     from gateway.engine.catalog import Catalog
     from gateway.engine.plan import Plan
-    from gateway.observe.metrics import Metrics
     from protos.service import CallContext
     from protos.tensor import Tensor
 
@@ -71,7 +70,6 @@ class Asker:
         catalog: What is served.
         admission: Who gets in.
         coalescer: Makes batches and asks the engine.
-        metrics: Counts what the members did.
         fresh_id: Makes ids for requests that come without one.
     """
 
@@ -81,13 +79,11 @@ class Asker:
         catalog: Catalog,
         admission: Admission,
         coalescer: Coalescer,
-        metrics: Metrics,
         fresh_id: Callable[[], str] = _random_id,
     ) -> None:
         self.catalog = catalog
         self.admission = admission
         self._coalescer = coalescer
-        self._metrics = metrics
         self._fresh_id = fresh_id
 
     def known(self, name: str, version: str) -> Plan:
@@ -121,7 +117,7 @@ class Asker:
             plan, batch = self._batch(query, context, known_as, interim=False)
             with self._admitted(batch):
                 reply = await self._coalescer.ask(batch)
-            return plan, self._told(batch, reply)
+            return plan, _told(reply)
 
     async def stream(self, query: Query, context: CallContext) -> AsyncGenerator[tuple[Plan, Reply], None]:
         """Answer one query with what there is whenever a member arrives; the last reply is final.
@@ -135,7 +131,7 @@ class Asker:
             with self._admitted(batch):
                 async with aclosing(self._coalescer.stream(batch)) as replies:
                     async for reply in replies:
-                        yield plan, self._told(batch, reply)
+                        yield plan, _told(reply)
 
     def _batch(
         self, query: Query, context: CallContext, known_as: str, *, interim: bool
@@ -175,13 +171,11 @@ class Asker:
         (rider,) = batch.riders
         return self.admission.admit(rider.arrived, rider.closes_at)
 
-    def _told(self, batch: Batch, reply: Reply) -> Reply:
-        plan: Plan = batch.route
-        if reply.final:
-            self._metrics.report(plan.name, reply.report)
-        if reply.error is not None:
-            raise reply.error
-        return reply
+
+def _told(reply: Reply) -> Reply:
+    if reply.error is not None:
+        raise reply.error
+    return reply
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["MAX_ID", "MAX_METADATA_BYTES", "MAX_SHOWN_ID", "passed_on", "request_id"]
+__all__ = ["MAX_ID", "MAX_METADATA_BYTES", "MAX_SHOWN_ID", "of_the_call", "passed_on", "request_id"]
 
 REQUEST_ID = "x-request-id"
 TRACE_CONTEXT = ("traceparent", "tracestate")
+_NAMES_THE_REQUEST = {REQUEST_ID, *TRACE_CONTEXT}
 #: Longest id of a request, in characters.
 MAX_ID = 1024
 #: How much of it an error shows, in characters: trailers are small.
@@ -70,6 +71,16 @@ def passed_on(
             entries.append((name, value))
             left -= size
     return tuple(entries)
+
+
+def of_the_call(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return what of it may change an answer: what was allowed, without what only names the request.
+
+    Example:
+        >>> of_the_call((("x-request-id", "7"), ("x-tenant", "red")))
+        (('x-tenant', 'red'),)
+    """
+    return tuple(entry for entry in metadata if entry[0] not in _NAMES_THE_REQUEST)
 
 
 def _can_be_sent(value: str) -> bool:

@@ -43,7 +43,9 @@ class Catalog:
         self._served_once: set[str] = set()
         self._out: set[str] = set()
         self._restrategised = lru_cache(maxsize=128)(self._restrategise)
-        self._cut = lru_cache(maxsize=256)(pruned)
+        # equal overrides give one plan, so that their requests can ride together
+        self._applied = lru_cache(maxsize=256)(override.apply)
+        self._cut, self._cut_overridden = (lru_cache(maxsize=256)(pruned) for _ in range(2))
         self.refresh()
 
     def refresh(self) -> bool:
@@ -65,7 +67,9 @@ class Catalog:
         self._specs = specs
         self.problems = tuple(problems)
         self._restrategised.cache_clear()
+        self._applied.cache_clear()
         self._cut.cache_clear()
+        self._cut_overridden.cache_clear()
         return True
 
     def plans(self) -> list[Plan]:
@@ -113,7 +117,7 @@ class Catalog:
             plan = self._restrategised(
                 plan.name, overrides.strategy, json.dumps(overrides.options, sort_keys=True)
             )
-        return override.apply(plan, overrides)
+        return self._applied(plan, overrides)
 
     def wanting(self, plan: Plan, wanted: Sequence[str]) -> Plan:
         """Return the plan that asks for no more than the wanted outputs need; none named means all.
@@ -124,9 +128,9 @@ class Catalog:
         """
         if not wanted:
             return plan
-        # a plan made for one request would only push others out
+        # plans that callers thought of may not push the others out
         lasting = plan in (self._plans.get(plan.name), self._versions.get((plan.name, plan.version)))
-        cut = self._cut if lasting else pruned
+        cut = self._cut if lasting else self._cut_overridden
         return cut(plan, frozenset(wanted))
 
     def _restrategise(self, name: str, kind: str, options: str) -> Plan:

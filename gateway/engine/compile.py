@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from gateway.config.schema import Quorum
 from gateway.engine.calls import share
 from gateway.engine.labels import aligned, labels_for
+from gateway.engine.mixing import may_mix
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
 from gateway.engine.prune import prune
 from gateway.strategies import registry
@@ -86,7 +87,8 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None, version: st
         readings = tuple(Reading(source=s.name, spec=_with_rows(s, spec)) for s in spec.outputs)
         inputs = tuple((s.name, s.name) for s in spec.inputs)
         outputs = tuple(r.source for r in readings)
-        calls = (Call(model=name, inputs=inputs, outputs=outputs, version=version),)
+        mixes = may_mix(config.models[name], spec)
+        calls = (Call(model=name, inputs=inputs, outputs=outputs, version=version, mixes=mixes),)
     seat = Seat(
         name=name,
         target=name,
@@ -233,7 +235,9 @@ class _Compiler:
 
     def _call(self, member: Member, spec: ModelSpec) -> Call:
         inputs = tuple((s.name, member.inputs.get(s.name, s.name)) for s in spec.inputs)
-        return Call(model=member.target, inputs=inputs)
+        return Call(
+            model=member.target, inputs=inputs, mixes=may_mix(self._config.models[member.target], spec)
+        )
 
     def _claim_inputs(self, call: Call, spec: ModelSpec) -> str:
         """Enter what the call reads into the request's inputs; return what is wrong, or nothing."""

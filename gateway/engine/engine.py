@@ -175,7 +175,7 @@ class _Execution:
 
     def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
         if isinstance(result, Failure) and result.cause is Cause.MEMBER_REJECTED_INPUT:
-            parts = [asked.rows & self._batch.rows_of([rider]) for rider in self._riders]
+            parts = self._apart(asked.rows)
             if not any((part == asked.rows).all() for part in parts):
                 self._ask_again(asked, parts, now)
                 return
@@ -195,7 +195,8 @@ class _Execution:
             source = tally.merge.seats[seat].source
             match source:
                 case Call():
-                    self._join(source, rows, tally, seat, now)
+                    for part in [rows] if source.mixes else self._apart(rows):
+                        self._join(source, part, tally, seat, now)
                 case Merge():
                     until = np.minimum(tally.seat_until[seat, rows], now + (source.deadline_s or np.inf))
                     tally.nested[seat].start(rows, until)
@@ -214,6 +215,13 @@ class _Execution:
             self._tasks.add(task)
             task.add_done_callback(lambda _: self._finished(key, asked))
         asked.listeners.append((tally, seat))
+
+    def _apart(self, rows: Mask) -> list[Mask]:
+        """Return rows rider by rider, without those who have none among them."""
+        if len(self._batch.riders) == 1:
+            return [rows]
+        parts = [rows & self._batch.rows_of([rider]) for rider in self._riders]
+        return [part for part in parts if part.any()]
 
     def _ask_again(self, asked: _Asked, parts: Sequence[Mask], now: float) -> None:
         """Ask rider by rider, so that one bad input is told to nobody but the rider who sent it."""

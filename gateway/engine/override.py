@@ -38,9 +38,10 @@ class Overrides:
 
     members: tuple[str, ...] = ()
     quorum: Quorum | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
+    # equal ones are one key of a cache, though a mapping has no hash
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     strategy: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def used(self) -> list[str]:
         """Return the names of the overrides in use."""

@@ -32,6 +32,7 @@ class Call:
         outputs: The model's outputs that any seat needs.
         timeout_s: The longest timeout of its seats; None = only the call's budget.
         version: The version asked for; empty = the one that its configuration names, or the server's choice.
+        mixes: Whether rows of different requests may ride in it.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Call:
     outputs: tuple[str, ...] = ()
     timeout_s: float | None = None
     version: str = ""
+    mixes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,11 @@ class Plan:
     inputs: tuple[TensorSpec, ...]
     max_rows: int
     deadline_s: float
+    mixes: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive whether it is of any use to let different requests ride in one batch."""
+        object.__setattr__(self, "mixes", self.batches and any(call.mixes for call in self.calls))
 
     @property
     def known(self) -> bool:

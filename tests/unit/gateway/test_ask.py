@@ -15,6 +15,7 @@ from gateway.edge.ask import Asker, Query
 from gateway.edge.coalesce import Coalescer
 from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
+from gateway.engine.override import Overrides
 from gateway.observe.metrics import Metrics
 from protos.errors import AccordError, Cause
 from protos.service import CallContext
@@ -35,10 +36,13 @@ def asker_of(members: dict[str, FakeMember], ensembles: dict[str, Any], **server
     return Asker(
         catalog=Catalog(config(ensembles, members, **server), members),
         admission=Admission(max_in_flight=2, max_request_bytes=1000, max_bytes_in_flight=10**6),
-        coalescer=Coalescer(Engine(members)),
-        metrics=Metrics(),
+        coalescer=coalescer_of(Engine(members)),
         fresh_id=lambda: "fresh",
     )
+
+
+def coalescer_of(engine: Engine) -> Coalescer:
+    return Coalescer(engine, Metrics(), max_linger_s=0.005, max_bytes=10**6)
 
 
 def query(**changes: Any) -> Query:
@@ -132,7 +136,7 @@ def test_only_what_the_wanted_outputs_need_is_asked() -> None:
 
 
 def test_the_plan_for_some_outputs_is_made_once() -> None:
-    """Whatever their order; a plan with overrides is made for its request alone."""
+    """Whatever their order; plans that requests thought of push no others out."""
     members = fakes(a=late(0.1), b=late(0.1), c=late(0.1))
     catalog = asker_of(members, {"e": ensemble(*seats("a", "b", "c"), kind="tasks")}).catalog
     plan = catalog.plan("e")
@@ -141,7 +145,22 @@ def test_the_plan_for_some_outputs_is_made_once() -> None:
     assert catalog.wanting(plan, ()) is plan
     own = replace(plan, deadline_s=1.0)
     assert catalog.wanting(own, ("a.y", "b.y")).deadline_s == 1.0
-    assert catalog.wanting(own, ("a.y",)) is not catalog.wanting(own, ("a.y",))
+    before = catalog._cut.cache_info().currsize
+    for budget in range(3):
+        catalog.wanting(replace(plan, deadline_s=2.0 + budget), ("a.y",))
+    assert catalog._cut.cache_info().currsize == before
+
+
+def test_equal_overrides_give_one_plan() -> None:
+    """So that their requests can ride together; different ones do not."""
+    members = fakes(a=late(0.1), b=late(0.1))
+    catalog = asker_of(members, {"e": ensemble(*seats("a", "b"), overrides=["weights"])}).catalog
+    plan = catalog.plan("e")
+    first, again, other = (
+        catalog.overridden(plan, Overrides(weights={"a": weight})) for weight in (2.0, 2.0, 3.0)
+    )
+    assert first is again
+    assert first is not other
 
 
 # --- optional inputs -----------------------------------------------------------------------------------
@@ -262,7 +281,7 @@ def test_an_engine_that_breaks_ends_the_stream() -> None:
 
     members = fakes(a=late(0.1), b=late(0.1))
     asker = asker_of(members, MEAN)
-    asker._coalescer = Coalescer(Broken(members))
+    asker._coalescer = coalescer_of(Broken(members))
     with pytest.raises(RuntimeError):
         ended(asker, replies_of(asker, query()))
     with pytest.raises(RuntimeError):

@@ -48,8 +48,7 @@ class Served:
         self.asker = Asker(
             catalog=self.catalog,
             admission=Admission(max_in_flight=10, max_request_bytes=10_000, max_bytes_in_flight=10**6),
-            coalescer=Coalescer(Engine(members)),
-            metrics=Metrics(),
+            coalescer=Coalescer(Engine(members), Metrics(), max_linger_s=0.005, max_bytes=10**6),
         )
         accounts = Accounts(self.asker, Metrics(), ledger := Ledger(), clock=self.clock)
         self.inference = InferenceService(self.asker, accounts, ledger)

@@ -1,0 +1,148 @@
+"""When a batch leaves: how long requests wait for company, and how many batches are under way at once.
+
+Theory. A batch costs about the same whoever rides in it, so company is worth waiting for only while it comes.
+What is known without asking anybody is the *crowd*: how many requests were there at once of late, waiting or
+riding. Clients that wait for their answers before they ask again come back as often as they leave, so the
+crowd says how many are still to come. With ``c`` batches under way each is to carry its share.
+
+Rules:
+
+- A batch leaves as soon as ``crowd / c`` requests wait. Who is alone is a crowd of one and never waits.
+- Nobody waits longer for company than half the time that a batch takes, nor longer than the cap. Nobody waits
+  so long that the batch would end after the first of its deadlines.
+- The crowd follows its greatest number at once, and forgets a quarter of what is missing with each departure.
+- While all places are taken, requests wait until a batch ends. More batches are let under way at once while
+  that does not lower how many requests are answered per second, and fewer where that raises it: members that
+  work side by side take more, a machine that is busy with one batch takes no second.
+
+Everything is told to these classes, time included; they do nothing by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Linger", "Places"]
+
+#: Of the time that a batch takes, how much a request may wait for company.
+_SHARE = 0.5
+#: Weight of the newest batch in the mean time that one takes.
+_NEWEST = 0.2
+#: How much of a crowd that did not come is forgotten with each departure.
+_FORGET = 0.25
+
+
+class Linger:
+    """Decides when the requests of one line leave.
+
+    Args:
+        cap_s: Longest wait for company.
+
+    Example:
+        >>> linger = Linger(cap_s=0.005)
+        >>> linger.arrived(present=1)
+        >>> linger.leaves_at(waiting=1, oldest=7.0, soonest=9.0, places=2) <= 7.0
+        True
+    """
+
+    def __init__(self, *, cap_s: float) -> None:
+        self._cap_s = cap_s
+        self.crowd = 1.0
+        self.took_s = 0.0
+
+    def arrived(self, *, present: int) -> None:
+        """Take note of a request; ``present`` counts it and all others that wait or ride."""
+        self.crowd = max(self.crowd, present)
+
+    def left(self, *, present: int) -> None:
+        """Take note that a batch left; ``present`` counts who waits or rides, its own riders included."""
+        self.crowd -= _FORGET * max(0.0, self.crowd - present)
+
+    def ended(self, took_s: float) -> None:
+        """Take note of the time that a batch took."""
+        self.took_s = took_s if not self.took_s else self.took_s + _NEWEST * (took_s - self.took_s)
+
+    def leaves_at(self, *, waiting: int, oldest: float, soonest: float, places: int) -> float:
+        """Return when the requests that wait are to leave, should nothing happen before.
+
+        Args:
+            waiting: How many there are.
+            oldest: When the first of them came.
+            soonest: When waiting ends for the first whose waiting ends.
+            places: How many batches may be under way at once.
+        """
+        if waiting >= math.ceil(self.crowd / places - 1e-9):
+            return -math.inf
+        patient = oldest + min(self._cap_s, _SHARE * self.took_s)
+        return min(patient, soonest - self.took_s)
+
+
+class Places:
+    """Decides how many batches of one line may be under way at once.
+
+    Its trials are measured in batches that ended while others would have left, because only then does the
+    number of places make a difference.
+
+    Args:
+        most: The most that are ever let.
+
+    Example:
+        >>> Places(most=8).number
+        2
+    """
+
+    #: Batches of one trial; and for how many trials a change that proved wrong is left, at first and at most.
+    TRIAL, REST, REST_MOST = 24, 4, 64
+    #: By how much a rate must differ to be another one.
+    SLACK = 0.03
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self.number = min(2, most)
+        self._rate = 0.0
+        self._step, self._direction = 0, 1
+        self._rest, self._resting = self.REST, 0
+        self._batches = self._riders = 0
+        self._since = 0.0
+
+    def ended(self, now: float, *, riders: int, wanted: bool) -> None:
+        """Take note that a batch ended.
+
+        Args:
+            now: Monotonic time, in seconds.
+            riders: How many rode in it.
+            wanted: Whether others waited for its place.
+        """
+        if not wanted:
+            self._batches = self._riders = 0
+            return
+        if not self._batches:
+            # the first one only starts the clock
+            self._batches, self._riders, self._since = 1, 0, now
+            return
+        self._batches += 1
+        self._riders += riders
+        if self._batches > self.TRIAL and now > self._since:
+            self._judge(self._riders / (now - self._since))
+            self._batches = 0
+
+    def _judge(self, rate: float) -> None:
+        """Compare a trial's rate with the one before, and choose the next number."""
+        # more places shorten the wait at the same rate, so that fewer must answer more to be kept
+        least = self._rate * (1 + self.SLACK if self._step < 0 else 1 - self.SLACK)
+        if self._step and rate < least:
+            self.number -= self._step
+            self._step, self._direction = 0, -self._step
+            self._resting, self._rest = self._rest, min(2 * self._rest, self.REST_MOST)
+            return
+        if self._step:
+            self._rest = self.REST
+        self._rate = rate
+        self._resting -= 1
+        if self._resting > 0:
+            self._step = 0
+            return
+        if not 1 <= self.number + self._direction <= self._most:
+            self._direction = -self._direction
+        self._step = self._direction if 1 <= self.number + self._direction <= self._most else 0
+        self.number += self._step
