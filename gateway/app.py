@@ -25,6 +25,7 @@ from gateway.edge.listeners import Listeners
 from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
 from gateway.members.endpoints import Endpoints
+from gateway.members.inprocess import InProcessMember
 from gateway.members.loading import Loading
 from gateway.members.oip import OipMember
 from gateway.observe.metrics import Metrics
@@ -36,7 +37,9 @@ from workers.model.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.config.schema import Worker
+    from gateway.config.schema import InProcess, Worker
+    from gateway.edge.services.repository import Loadable
+    from gateway.members.member import Backend
     from protos.model import ModelSpec
 
 __all__ = ["Gateway", "main"]
@@ -80,11 +83,7 @@ class Gateway:
             asker,
             metrics=self._metrics,
             ledger=Ledger(),
-            loadable={
-                name: Loading(self._members[name])
-                for name, model in config.models.items()
-                if model.worker and model.worker.poll_s is None
-            },
+            loadable=_loadable(config, self._members),
             log_format=log_format,
         )
         self._follower: asyncio.Task[None] | None = None
@@ -142,11 +141,11 @@ class Gateway:
             _log.error("ensemble %s%s: %s", problem.ensemble, seat, problem.message)
 
 
-def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> dict[str, OipMember]:
+def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> dict[str, Backend]:
     targets: dict[str, list[str]] = {}
     for instance in runtime.instances(runtime.read_layout(directory), directory):
         targets.setdefault(instance.model, []).append(instance.target)
-    members = {}
+    members: dict[str, Backend] = {}
     for name, model in config.models.items():
         if model.worker is not None:
             declared, labels = _read_files(name, model.worker)
@@ -160,18 +159,39 @@ def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> 
                 labels=labels,
                 on_change=on_change,
             )
+        elif model.inprocess is not None:
+            members[name] = InProcessMember(
+                name=name,
+                backend=model.inprocess,
+                declared=_read_files(name, model.inprocess)[0],
+                on_change=on_change,
+            )
         elif model.oip is not None:
             members[name] = OipMember.remote(name, model.oip, on_change=on_change)
     return members
 
 
-def _read_files(name: str, worker: Worker) -> tuple[ModelSpec | None, Mapping[str, tuple[str, ...]]]:
+def _loadable(config: Config, members: Mapping[str, Backend]) -> dict[str, Loadable]:
+    """Return the models that may be loaded and unloaded: all of ours but those that follow their files."""
+    found: dict[str, Loadable] = {}
+    for name, member in members.items():
+        worker = config.models[name].worker
+        if isinstance(member, InProcessMember):
+            found[name] = member
+        elif isinstance(member, OipMember) and worker is not None and worker.poll_s is None:
+            found[name] = Loading(member)
+    return found
+
+
+def _read_files(
+    name: str, local: Worker | InProcess
+) -> tuple[ModelSpec | None, Mapping[str, tuple[str, ...]]]:
     """Return what a local model's files say of it without loading it, and its labels."""
     try:
-        files = repository.find(worker.repository, worker.model or name, worker.version)
+        files = repository.find(local.repository, local.model or name, local.version)
         return interface.declared(files), files.labels
     except ModelError as error:
-        # the worker says the same and keeps trying; the gateway serves the others
+        # whoever hosts it says the same and keeps trying; the gateway serves the others
         _log.error("model %s cannot be served: %s", name, error)
         return None, {}
 
@@ -183,8 +203,8 @@ def _load(path: Path) -> Config:
         ConfigError: With every complaint.
     """
     config, document = load(path, os.environ)
-    workers = {name: model.worker for name, model in config.models.items()}
-    declared = {name: _read_files(name, worker)[0] if worker else None for name, worker in workers.items()}
+    locals_ = {name: model.local for name, model in config.models.items()}
+    declared = {name: _read_files(name, local)[0] if local else None for name, local in locals_.items()}
     complaints = prove(config, document, declared)
     if complaints:
         raise ConfigError(complaints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.engine.compile import compile_ensemble
+from gateway.engine.mixing import may_mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +39,16 @@ def warnings(config: Config, specs: Mapping[str, ModelSpec | None]) -> Iterator[
     for name, model in config.models.items():
         if not model.expose and name not in asked:
             yield f"model {name!r} is neither exposed nor a member: nobody can ask it"
+        spec = specs[name]
+        if spec is not None and spec.independent is False:
+            yield _dependent(name, mixed=may_mix(model, spec))
+
+
+def _dependent(name: str, *, mixed: bool) -> str:
+    found = f"model {name!r}: a row's answer depends on the rows beside it"
+    if mixed:
+        return f"{found}, yet mix: true lets other requests' rows change it; leave mix out, or export it anew"
+    return f"{found}, so its requests will not share batches unless mix: true"
 
 
 def _unlabelled(plan: Plan) -> Iterator[str]:

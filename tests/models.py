@@ -95,6 +95,17 @@ def classifier(classes: int = 3, name: str = "x") -> bytes:
     return _model(graph)
 
 
+def attends() -> bytes:
+    """Return a model ``y = softmax(x)`` along the rows, so that each answer depends on all the others."""
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["x"], ["y"], axis=0)],
+        "attends",
+        [_value("x", "FP32", ("n", 2))],
+        [_value("y", "FP32", ("n", 2))],
+    )
+    return _model(graph)
+
+
 def nan() -> bytes:
     """Return a model whose every answer is NaN: ``y = 0 / 0``."""
     nodes = [helper.make_node("Sub", ["x", "x"], ["zero"]), helper.make_node("Div", ["zero", "zero"], ["y"])]

@@ -17,6 +17,7 @@ from gateway.config import Complaint, ConfigError, load
 
 if TYPE_CHECKING:
     from gateway.config import Config, Document
+    from gateway.config.schema import InProcess, Worker
     from protos.model import ModelSpec
 
 __all__ = ["command"]
@@ -29,6 +30,8 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a configuration: load every local model and show that the members' answers can be merged.
+
+    Local models are also asked whether a row's answer depends on the rows beside it.
 
     Exit codes: 0 it can be served; 2 it cannot.
     """
@@ -46,9 +49,11 @@ def command(
         refuse_config(ConfigError(complaints), as_json=as_json)
     found = list(warnings(config, specs))
     if as_json:
-        print_json({"ok": True, "complaints": [], "warnings": found, "unproved": unproved})
+        models = {name: _rows(config, name, spec) for name, spec in specs.items()}
+        print_json({"ok": True, "complaints": [], "warnings": found, "unproved": unproved, "models": models})
         return
     _show(config, specs)
+    _show_models(config, specs)
     for warning in found:
         err.print(f"[yellow]warning:[/] {warning}")
     for name in unproved:
@@ -61,9 +66,7 @@ def _learn(
 ) -> tuple[dict[str, ModelSpec | None], list[Complaint], list[str]]:
     """Find out what each model says of itself."""
     from gateway.members.oip import learn  # noqa: PLC0415 - it imports gRPC
-    from workers.model import repository, session  # noqa: PLC0415 - they load the model runtime
     from workers.model.errors import ModelError  # noqa: PLC0415 - likewise
-    from workers.model.runtime.instances import CPU  # noqa: PLC0415 - likewise
 
     specs: dict[str, ModelSpec | None] = dict.fromkeys(config.models)
     complaints: list[Complaint] = []
@@ -76,17 +79,12 @@ def _learn(
     ) as progress:
         for name, model in config.models.items():
             progress.add_task(f"model {name}")
-            if model.worker is not None:
-                worker = model.worker
+            if model.local is not None:
                 try:
-                    files = repository.find(worker.repository, worker.model or name, worker.version)
-                    # on the CPU, so that a configuration can be proved where there is no GPU
-                    loaded = session.load(
-                        files, wanted=("cpu",), placement=CPU, require_digests=worker.require_digests
-                    )
-                    specs[name] = loaded.spec
+                    specs[name] = _loaded(name, model.local)
                 except ModelError as error:
-                    complaints.append(document.complain(("models", name, "worker"), str(error)))
+                    backend = "worker" if model.worker else "inprocess"
+                    complaints.append(document.complain(("models", name, backend), str(error)))
             elif model.oip is not None and online:
                 specs[name] = asyncio.run(learn(name, model.oip))
                 if specs[name] is None:
@@ -97,6 +95,51 @@ def _learn(
         name for name, model in config.models.items() if model.oip is not None and specs[name] is None
     ]
     return specs, complaints, unproved
+
+
+def _loaded(name: str, local: Worker | InProcess) -> ModelSpec:
+    """Load a model and find out what it is.
+
+    Raises:
+        ModelError: If it cannot be served.
+    """
+    from workers.model import repository, session  # noqa: PLC0415 - they load the model runtime
+    from workers.model.independence import examine  # noqa: PLC0415 - likewise
+    from workers.model.runtime.instances import CPU  # noqa: PLC0415 - likewise
+
+    files = repository.find(local.repository, local.model or name, local.version)
+    # on the CPU, so that a configuration can be proved where there is no GPU
+    loaded = session.load(files, wanted=("cpu",), placement=CPU, require_digests=local.require_digests)
+    examine(loaded)
+    return loaded.spec
+
+
+def _rows(config: Config, name: str, spec: ModelSpec | None) -> dict[str, bool | None]:
+    """Say how the rows of a model's requests may travel; None = not known."""
+    from gateway.engine.mixing import may_mix  # noqa: PLC0415 - it imports gRPC
+
+    return {
+        "independent": None if spec is None else spec.independent,
+        "mixes": may_mix(config.models[name], spec),
+    }
+
+
+def _show_models(config: Config, specs: dict[str, ModelSpec | None]) -> None:
+    words = {True: "yes", False: "no", None: "not known"}
+    table = Table("model", "backend", "rows per call", "rows independent", "requests share calls")
+    for name, spec in specs.items():
+        model = config.models[name]
+        backend = next(kind for kind in ("worker", "inprocess", "oip") if getattr(model, kind))
+        batches = spec is not None and spec.batches
+        rows = _rows(config, name, spec)
+        table.add_row(
+            name,
+            backend,
+            "" if spec is None else str((model.max_rows or spec.max_rows) if batches else "does not batch"),
+            words[rows["independent"]] if batches or spec is None else "",
+            words[rows["mixes"]] if batches or spec is None else "",
+        )
+    out.print(table)
 
 
 def _show(config: Config, specs: dict[str, ModelSpec | None]) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from gateway.values import Answer, Failure, Question
     from protos.model import ModelSpec
 
-__all__ = ["Member"]
+__all__ = ["Backend", "Member"]
 
 
 class Member(Protocol):
@@ -30,4 +30,21 @@ class Member(Protocol):
 
     async def ask(self, question: Question) -> Answer | Failure:
         """Ask the model once, and return by the question's deadline."""
+        ...
+
+
+class Backend(Member, Protocol):
+    """A member as the process that hosts it sees it."""
+
+    @property
+    def replicas_ready(self) -> int:
+        """How many replicas are ready."""
+        ...
+
+    def start(self) -> None:
+        """Begin to watch the model, or to load it."""
+        ...
+
+    async def close(self) -> None:
+        """Let everything go; nothing is asked any more."""
         ...

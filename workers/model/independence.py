@@ -7,14 +7,15 @@ changes another's label. Rules:
 - Rows are answered alone, and as the first of batches of 2, 8 and 32; never more than the model takes.
 - An answer is the same if it differs by at most 1e-6 plus 1e-5 of its row's largest value (1e-2 of it for
   FP16 and BF16), and the largest value along the last axis stands in the same place. What is no float is
-  equal.
+  equal. A row in which two classes tie, so that rounding decides between them, is held to its numbers only:
+  trees that vote tie often, and their sums are rounded in another order with every number of rows.
 - Rows come from ``model_warmup`` where the config has it, and are varied: floats scaled, other elements and
   words put in another order. Otherwise, and where it only says zeros, they are made up. Neighbours differ in
   scale, so that a scale taken from the whole batch shows.
 - It takes about two seconds at most, but for the first pair of rows: large models see fewer batches, and the
   log says which.
-- Where no such row can be run, all rows are alike, or every answer is NaN, nobody has looked: that refuses no
-  model, and says nothing of it.
+- Where no such row can be run, all rows are alike, or every answer is NaN or a tie, nobody has looked: that
+  refuses no model, and says nothing of it.
 
 Rounding differs with the number of rows, so what cancels out leaves errors of the size of its terms; the
 row's largest value stands for them.
@@ -25,13 +26,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from protos.errors import AccordError
 from workers.model.errors import ModelError
 from workers.model.samples import given_rows, zero_row
+from workers.model.variety import Row, differ, make_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +45,6 @@ __all__ = ["examine"]
 _log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_Row: TypeAlias = "Mapping[str, Array]"
 
 _SIZES = (2, 8, 32)
 #: Every round has other rows: a label flips seldom.
@@ -51,9 +52,10 @@ _ROUNDS = 4
 _BUDGET_S = 2.0
 _MAX_BYTES = 256 << 20
 _ABSOLUTE, _RELATIVE, _RELATIVE_HALF = 1e-6, 1e-5, 1e-2
+#: What rounding alone does to FP16; within it, and within the bounds above for others, classes tie.
+_ROUNDING_HALF = 1e-3
 #: Lengths of open dimensions to try: long enough for rows to differ, and the one that warm-up took.
 _LENGTHS = (8, 1)
-_WORDS = b"the a of film book never good bad plain 7 1999 really quite dull warm strange".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def examine(session: Session, *, clock: Callable[[], float] = time.monotonic) ->
             session.declare(independent=False)
             return
         if look.unseen or not look.sizes:
-            cause = f"every value of {min(look.unseen)!r} is NaN or infinite" if look.unseen else cause
+            cause = f"no answer of {min(look.unseen)!r} told anything" if look.unseen else cause
             continue
         _log.info("rows are independent", extra={**facts, "batches": sorted(look.sizes)})
         session.declare(independent=True)
@@ -106,7 +108,7 @@ def examine(session: Session, *, clock: Callable[[], float] = time.monotonic) ->
     _log.warning("whether rows are independent could not be found out", extra={**facts, "cause": cause})
 
 
-def _templates(session: Session) -> Iterator[Sequence[_Row]]:
+def _templates(session: Session) -> Iterator[Sequence[Row]]:
     """Yield what rows are made after, the most telling first."""
     files, spec = session.files, session.spec
     if given := given_rows(files, spec):
@@ -126,11 +128,11 @@ class _Look:
         templates: Rows without the row dimension; those of another shape than the first are left out.
         clock: Source of monotonic time.
         sizes: The batches that were tried.
-        unseen: Outputs that were never finite.
+        unseen: Outputs that were never finite, or always decided by rounding.
     """
 
     session: Session
-    templates: Sequence[_Row]
+    templates: Sequence[Row]
     clock: Callable[[], float]
     sizes: set[int] = field(default_factory=set)
     unseen: set[str] = field(default_factory=set)
@@ -149,8 +151,8 @@ class _Look:
         self.unseen = {output.name for output in self.session.spec.outputs}
         began, done = self.clock(), 0
         for seed in range(_ROUNDS):
-            rows = _rows(self.templates, sizes[-1], seed)
-            if not _differ(rows):
+            rows = make_rows(self.templates, sizes[-1], seed)
+            if not differ(rows):
                 return None
             alone: list[Mapping[str, Array]] = []
             for size in sizes:
@@ -165,7 +167,7 @@ class _Look:
                 done += new
         return None
 
-    def _ask(self, rows: _Row, start: int, stop: int) -> Mapping[str, Array]:
+    def _ask(self, rows: Row, start: int, stop: int) -> Mapping[str, Array]:
         answer = self.session.run({name: array[start:stop] for name, array in rows.items()})
         for name, array in answer.items():
             if array.shape[:1] != (stop - start,):
@@ -175,33 +177,65 @@ class _Look:
     def _compare(
         self, alone: Sequence[Mapping[str, Array]], among: Mapping[str, Array], size: int
     ) -> _Difference | None:
-        differences = {}
+        apart = {}
         for name, together in among.items():
             single = [answer[name] for answer in alone]
             if any(array.shape[1:] != together.shape[1:] for array in single):
                 return _Difference(name, size, np.inf)
-            apart = np.concatenate(single)
-            if apart.dtype.kind in "biuO" or np.isfinite(apart.astype(np.float64)).any():
-                self.unseen.discard(name)
-            if (worst := _difference(apart, together)) is not None:
+            apart[name] = np.concatenate(single)
+        decided = ~np.logical_or.reduce([_tied(array) for array in apart.values()])
+        differences = {}
+        for name, array in apart.items():
+            worst = _difference(array, among[name], decided)
+            if worst is not None:
                 differences[name] = worst
+            if decided.any() if _is_exact(array) else np.isfinite(array.astype(np.float64)).any():
+                self.unseen.discard(name)
         name = max(differences, key=differences.__getitem__, default="")
         return _Difference(name, size, differences[name]) if differences else None
 
 
-def _difference(alone: Array, among: Array) -> float | None:
-    """Return by how much the answers differ at most, or None if they are the same."""
-    if alone.dtype.kind in "biuO":
-        return None if np.array_equal(alone, among) else _worst(alone, among)
+def _is_exact(array: Array) -> bool:
+    return array.dtype.kind in "biuO"
+
+
+def _largest(floats: Array) -> Array:
+    """Return the largest finite value of each row, shaped to be compared with the row's values."""
+    values = np.where(np.isfinite(floats), np.abs(floats), 0.0).reshape(len(floats), -1)
+    largest: Array = values.max(axis=1, initial=0.0)
+    return largest.reshape(-1, *[1] * (floats.ndim - 1))
+
+
+def _tied(array: Array) -> Array:
+    """Tell in which rows two classes are so close that rounding decides between them, bool [n]."""
+    if _is_exact(array) or array.ndim < 2 or array.shape[-1] < 2:
+        return np.zeros(len(array), np.bool_)
+    floats = array.astype(np.float64)
+    width = 2 * (_ABSOLUTE + (_ROUNDING_HALF if array.dtype.itemsize == 2 else _RELATIVE) * _largest(floats))
+    first = np.sort(np.nan_to_num(floats), axis=-1)[..., -2:]
+    near: Array = first[..., 1:] - first[..., :1] <= width
+    return np.asarray(near.reshape(len(array), -1).any(axis=1))
+
+
+def _difference(alone: Array, among: Array, decided: Array) -> float | None:
+    """Return by how much the answers differ at most, or None if they are the same.
+
+    Args:
+        alone: What the rows got alone.
+        among: What they got together.
+        decided: In which rows no tie is decided by rounding.
+    """
+    if _is_exact(alone):
+        a, b = alone[decided], among[decided]
+        return None if np.array_equal(a, b) else _worst(a, b)
     relative = _RELATIVE_HALF if alone.dtype.itemsize == 2 else _RELATIVE
     a, b = alone.astype(np.float64), among.astype(np.float64)
     with np.errstate(invalid="ignore"):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         gap = np.where(same, 0.0, np.abs(a - b))
     gap[np.isnan(gap)] = np.inf
-    finite = np.where(np.isfinite(a), np.abs(a), 0.0).reshape(len(a), -1)
-    largest = finite.max(axis=1, initial=0.0).reshape(-1, *[1] * (a.ndim - 1))
-    close = bool((gap <= _ABSOLUTE + relative * largest).all())
+    close = bool((gap <= _ABSOLUTE + relative * _largest(a)).all())
+    a, b = a[decided], b[decided]
     has_classes = a.ndim > 1 and a.shape[-1] > 1
     if close and (not has_classes or np.array_equal(a.argmax(axis=-1), b.argmax(axis=-1))):
         return None
@@ -212,50 +246,3 @@ def _worst(alone: Array, among: Array) -> float:
     if alone.dtype.kind == "O":
         return np.inf  # texts differ or they do not
     return float(np.abs(alone.astype(np.float64) - among.astype(np.float64)).max())
-
-
-def _rows(templates: Sequence[_Row], count: int, seed: int) -> _Row:
-    """Return so many rows after the templates; in the first round the templates themselves come first."""
-    random = np.random.default_rng(seed)
-    shapes = {name: array.shape for name, array in templates[0].items()}
-    fitting = [row for row in templates if {name: array.shape for name, array in row.items()} == shapes]
-    made = [
-        _varied(fitting[i % len(fitting)], random, as_it_is=not seed and i < len(fitting))
-        for i in range(count)
-    ]
-    return {name: np.stack([row[name] for row in made]) for name in shapes}
-
-
-def _varied(template: _Row, random: np.random.Generator, *, as_it_is: bool) -> _Row:
-    scale = 10 ** random.uniform(-1.5, 0.5)
-    return {
-        name: array if as_it_is and array.any() else _like(array, random, scale)
-        for name, array in template.items()
-    }
-
-
-def _like(template: Array, random: np.random.Generator, scale: float) -> Array:
-    """Return an array of the template's shape and datatype; what is zero says nothing but that."""
-    kind = template.dtype.kind
-    if kind == "O":
-        texts = [_text(text, random) for text in template.reshape(-1).tolist()]
-        result = np.empty(len(texts), object)
-        result[:] = texts
-        return result.reshape(template.shape)
-    if kind in "biu":
-        whole = (
-            random.permuted(template.reshape(-1)) if template.any() else random.random(template.size) < 0.5
-        )
-        return whole.astype(template.dtype).reshape(template.shape)
-    values = template.astype(np.float64) if template.any() else random.normal(size=template.shape)
-    return np.asarray(values * scale).astype(template.dtype)
-
-
-def _text(template: bytes, random: np.random.Generator) -> bytes:
-    words = template.split() or _WORDS
-    taken = random.permutation(len(words))[: random.integers(1, len(words) + 1)]
-    return b" ".join(words[i] for i in taken)
-
-
-def _differ(rows: _Row) -> bool:
-    return any((array[1:] != array[:1]).any() for array in rows.values())

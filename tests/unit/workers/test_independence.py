@@ -13,6 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from protos.errors import AccordError, Reason
 from protos.model import independent_of
 from tests import models
+from workers.model import independence
 from workers.model.errors import ModelError
 from workers.model.independence import examine
 from workers.model.repository import find
@@ -194,6 +195,17 @@ def test_a_model_that_cannot_take_made_up_rows_is_not_judged(
 def test_answers_that_are_never_numbers_prove_nothing(tmp_path: Path) -> None:
     """NaN equals NaN, but no row was seen."""
     assert found(tmp_path, models.nan()) is None
+
+
+def test_a_tie_that_rounding_decides_is_no_dependence() -> None:
+    """Its label may flip, and proves nothing either way; numbers that differ still count."""
+    alone, among = np.array([[0.5, 0.5]], np.float32), np.array([[0.5, 0.50000006]], np.float32)
+    tied, clear = independence._tied(alone), independence._tied(np.array([[0.4, 0.6]], np.float32))
+    assert (tied.tolist(), clear.tolist()) == ([True], [False])
+    assert independence._difference(alone, among, ~tied) is None
+    assert independence._difference(alone, among, tied) is not None, "without the rule it would differ"
+    assert independence._difference(np.array([0]), np.array([1]), ~tied) is None
+    assert independence._difference(np.array([0]), np.array([1]), ~clear) == 1
 
 
 GIVEN = """
