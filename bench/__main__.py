@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bench.report import Outcome
 
 FULL, QUICK = Pace(rounds=5, lead_s=0.3, window_s=1.0), Pace(rounds=1, lead_s=0.1, window_s=0.3)
+#: Characters of a line, where there is no terminal that has a width.
+WIDTH = 140
 OUT = ROOT / "build" / "bench"
 GENERATORS = {"ghz": ghz, "h2load": h2load}
 
@@ -124,6 +126,8 @@ def _run(name: str, options: argparse.Namespace, console: Console) -> None:
 
 def _show(outcome: Outcome, caption: str) -> None:
     out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = WIDTH
     for table in outcome.tables:
         out.print(show.on_screen(table))
         for note in table.notes:

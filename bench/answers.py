@@ -1,8 +1,8 @@
 """What is asked, and whether the answers are right: nothing is timed that is not.
 
 Before the clock starts, every request is asked of every server, and the answer must be the one that the
-models give when they run right here. Under load the load generators see to it that every answer is OK, and
-the gateway's own counter that none lacks a member.
+models give when they run right here. Under load only calls that end OK count, and the bench's configurations
+need every member: an answer that lacks one, which is cheaper, is an error there.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    #: Tensors by name.
     Arrays = Mapping[str, NDArray[Any]]
 
-__all__ = ["Question", "asked", "compare"]
+__all__ = ["Arrays", "Question", "asked", "compare"]
 
 CALL_TIMEOUT_S = 30.0
 #: A model's own arithmetic may differ in the last bits from machine code to machine code.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["BACKENDS", "write_config"]
+__all__ = ["BACKENDS", "write_config", "write_example"]
 
 #: How the gateway reaches its models, by the name that the target has in tables.
 BACKENDS = ("worker", "inprocess")
@@ -34,16 +36,43 @@ def write_config(
         ensembles: Members' names by ensemble.
         strategy: How answers merge.
     """
-    section = {"repository": str(repository.resolve()), **({"threads": 1} if backend == "worker" else {})}
     models = sorted({name for members in ensembles.values() for name in members})
-    config = {
-        "server": _SERVER,
-        "models": {name: {backend: section} for name in models},
-        "ensembles": {
-            name: {"strategy": dict(strategy), "members": [{"model": member} for member in members]}
-            for name, members in ensembles.items()
+    return _write(
+        path,
+        {
+            "server": _SERVER,
+            "models": {name: _model(backend, repository) for name in models},
+            "ensembles": {
+                name: {"strategy": dict(strategy), "members": [{"model": member} for member in members]}
+                for name, members in ensembles.items()
+            },
         },
+    )
+
+
+def write_example(path: Path, example: Path, backend: str) -> Path:
+    """Write an example's configuration anew, with another backend and without quorums, and return its path.
+
+    Without a quorum an ensemble needs all of its members: an answer that lacks one is cheaper.
+    """
+    config: dict[str, Any] = YAML(typ="safe").load(example.read_text("utf-8"))
+    models = {
+        name: _model(backend, example.parent / model["worker"]["repository"])
+        for name, model in config["models"].items()
     }
+    ensembles = {
+        name: {key: value for key, value in ensemble.items() if key not in ("quorum", "deadline_s")}
+        for name, ensemble in config["ensembles"].items()
+    }
+    return _write(path, {"server": _SERVER, "models": models, "ensembles": ensembles})
+
+
+def _model(backend: str, repository: Path) -> dict[str, Any]:
+    section = {"repository": str(repository.resolve()), **({"threads": 1} if backend == "worker" else {})}
+    return {backend: section}
+
+
+def _write(path: Path, config: Mapping[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(config, indent=2), "utf-8")
     return path

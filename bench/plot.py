@@ -13,12 +13,12 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bench.figures import Result
+    from bench.figures import Result, Spread
 
-__all__ = ["ranges", "save"]
+__all__ = ["lines", "ranges", "save"]
 
 _COLOURS = ("#6b7785", "#1d6fa5", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#b45309", "#be185d", "#334155")
 _DPI = 100
@@ -42,6 +42,48 @@ def ranges(path: Path, results: Sequence[Result], caption: str) -> None:
     left.invert_yaxis()
     handles = [mpl.lines.Line2D([], [], marker="o", color=_colour(targets, name)) for name in targets]
     figure.legend(handles, targets, loc="outside upper center", ncols=min(5, len(targets)), frameon=False)
+    save(figure, path, caption)
+
+
+def lines(
+    path: Path,
+    series: Mapping[str, Sequence[tuple[float, Spread]]],
+    caption: str,
+    *,
+    across: str,
+    up: str,
+    logarithmic: bool = False,
+) -> None:
+    """Draw one line for each series of points; a band spans all rounds.
+
+    Args:
+        path: The PNG.
+        series: Points by name.
+        caption: What stands below.
+        across: What the horizontal axis shows.
+        up: What the vertical axis shows.
+        logarithmic: Whether both axes are logarithmic.
+    """
+    figure, panel = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for name, points in series.items():
+        colour = _colour(list(series), name)
+        at = [x for x, _ in points]
+        panel.plot(at, [spread.median for _, spread in points], "o-", color=colour, label=name, markersize=4)
+        low, high = [spread.low for _, spread in points], [spread.high for _, spread in points]
+        panel.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+    if logarithmic:
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+    else:
+        panel.set_ylim(bottom=0)
+    ticks = sorted({x for points in series.values() for x, _ in points})
+    panel.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlabel(across)
+    panel.set_ylabel(up)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.25)
+    panel.legend(frameon=False)
     save(figure, path, caption)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.figures import ratios, spread
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.figures import Result, Spread
 
-__all__ = ["Claim", "Outcome", "Table", "as_json", "figures_table", "relative", "short"]
+__all__ = ["Claim", "Outcome", "Table", "as_json", "between", "figures_table", "relative", "short"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,15 @@ def relative(results: Sequence[Result], load: str, target: str, figure: str) -> 
         if (result.load.name, result.target) == (load, target):
             return result.relative.get(figure)
     return None
+
+
+def between(results: Sequence[Result], load: str, one: str, other: str, figure: str) -> Spread | None:
+    """Return one figure of a target divided by another's in the same round, if both were measured."""
+    legs = {result.target: result.legs for result in results if result.load.name == load}
+    ours, theirs = (
+        [getattr(leg, figure) for leg in legs.get(name, ()) if leg.calls] for name in (one, other)
+    )
+    return spread(ratios(ours, theirs)) if ours and len(ours) == len(theirs) else None
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench import BenchFailed, models
@@ -13,15 +13,16 @@ from bench.rounds import Turn
 from bench.targets import echo, gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
     from bench.figures import Load
+    from bench.generators import Ask
     from bench.rounds import Bench
     from bench.targets import Target
 
-__all__ = ["Ours", "in_flight", "question", "start", "turns"]
+__all__ = ["Ours", "in_flight", "question", "serve", "start", "turns"]
 
 #: Distinct requests of a question; fewer where they are large.
 DISTINCT, DISTINCT_BYTES = 32, 8 * 1024 * 1024
@@ -61,57 +62,89 @@ def start(stack: ExitStack, bench: Bench, columns: int, counts: Sequence[int]) -
     repository = bench.out / "models" / str(columns)
     names = models.write_tiny(repository, columns, max(counts))
     ensembles = {f"mean-{count}": names[:count] for count in counts}
+    strategy = {"kind": "mean", "output": models.OUTPUT}
+
+    def write(backend: str, path: Path) -> Path:
+        return write_config(path, repository, backend, ensembles, strategy=strategy)
+
+    gateways, failed = serve(stack, bench, str(columns), write)
+    return Ours(repository, ensembles, gateways, failed)
+
+
+def serve(
+    stack: ExitStack, bench: Bench, name: str, write: Callable[[str, Path], Path]
+) -> tuple[dict[str, Target], dict[str, str]]:
+    """Start a gateway for each backend that is wanted.
+
+    Args:
+        stack: Ends them.
+        bench: Says which are wanted and where files go.
+        name: Part of the folders' names.
+        write: Writes the configuration for a backend to a file.
+
+    Returns:
+        The gateways by backend, and why the others cannot be measured.
+
+    Raises:
+        BenchFailed: If none can be started.
+    """
     gateways: dict[str, Target] = {}
     failed: dict[str, str] = {}
     for backend in filter(bench.wants, BACKENDS):
-        folder = bench.out / f"{backend}-{columns}"
-        strategy = {"kind": "mean", "output": models.OUTPUT}
-        config = write_config(folder / "accord.yaml", repository, backend, ensembles, strategy=strategy)
+        folder = bench.out / f"{name}-{backend}"
         try:
+            config = write(backend, folder / "accord.yaml")
             gateways[backend] = stack.enter_context(gateway(config, folder))
         except BenchFailed as error:
             failed[backend] = str(error)
     if not gateways:
         raise BenchFailed("; ".join(f"{name}: {why}" for name, why in failed.items()) or "nothing to measure")
-    return Ours(repository, ensembles, gateways, failed)
+    return gateways, failed
 
 
-def question(ours: Ours, ensemble: str, columns: int, count: int) -> Question:
-    """Return what an ensemble of ours is asked, and the right answers.
+def question(repository: Path, name: str, members: Sequence[str], columns: int, count: int) -> Question:
+    """Return what tiny models are asked, and the right answers.
 
     Args:
-        ours: Knows the ensemble's models.
-        ensemble: The ensemble.
+        repository: The models.
+        name: The ensemble or the model.
+        members: The models whose mean is the answer.
         columns: Elements of a row.
         count: Rows of each request.
     """
     distinct = max(2, min(DISTINCT, DISTINCT_BYTES // (4 * columns * count)))
     feeds = [models.rows(count, columns, seed) for seed in range(distinct)]
-    expected = models.means(ours.repository, ours.ensembles[ensemble], feeds, (models.OUTPUT,))
-    return Question(ensemble, feeds, expected)
+    return Question(name, feeds, models.means(repository, members, feeds, (models.OUTPUT,)))
 
 
 def turns(
-    stack: ExitStack, bench: Bench, what: Question, targets: Mapping[str, Target], loads: Iterable[Load]
+    stack: ExitStack,
+    bench: Bench,
+    targets: Mapping[str, tuple[Target, Question]],
+    loads: Iterable[Load],
 ) -> list[Turn]:
-    """Check the answers of all targets, start an echo that gives the first one's, and return the turns.
+    """Check the answers of all targets, start an echo that gives the last one's, and return the turns.
+
+    Args:
+        stack: Ends the echo.
+        bench: Says where files go.
+        targets: Whom to ask what, by the name in tables.
+        loads: Under which loads.
 
     Raises:
         BenchFailed: If an answer is wrong.
     """
-    replies: list[bytes] = []
-    asks = {}
-    for name, target in targets.items():
+    asks: dict[str, tuple[Target, Ask]] = {}
+    reply = b""
+    for name, (target, what) in targets.items():
         try:
-            asks[name], reply = asked(target.address, what)
+            ask, reply = asked(target.address, what)
         except BenchFailed as error:
             raise BenchFailed(f"{name}: {what.model}: {error}") from None
-        replies.append(reply)
-    base = stack.enter_context(echo(replies[0], bench.out / "echo"))
-    ask = asks[next(iter(asks))]
-    rest = ask.url.partition("://")[2].partition("/")[2]
-    echoed = type(ask)(f"http://{base.address}/{rest}", ask.bodies, ask.reply_bytes)
-    every = {BASE: (base, echoed), **{name: (targets[name], asks[name]) for name in targets}}
+        asks[name] = (target, ask)
+    base = stack.enter_context(echo(reply, bench.out / "echo"))
+    last = asks[name][1]
+    every = {BASE: (base, replace(last, url=last.url.replace(target.address, base.address))), **asks}
     return [Turn(load, name, *pair) for load in loads for name, pair in every.items()]
 
 

@@ -33,8 +33,9 @@ def measure(bench: Bench) -> Outcome:
                 Load(_name(count, rows), **ours.in_flight(count))
                 for count in ((ONE, SOME) if bench.quick else (ONE, SOME, MANY))
             ]
-            what = ours.question(mine, ENSEMBLE, COLUMNS, rows)
-            turns += ours.turns(stack, bench, what, mine.gateways, loads)
+            what = ours.question(mine.repository, ENSEMBLE, mine.ensembles[ENSEMBLE], COLUMNS, rows)
+            targets = {name: (target, what) for name, target in mine.gateways.items()}
+            turns += ours.turns(stack, bench, targets, loads)
         results = measured(bench, turns, failed=mine.failed)
 
     def throughput(target: str, count: int, bound: float) -> Claim:
