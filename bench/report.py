@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
     from bench.figures import Result, Spread
 
-__all__ = ["Claim", "Outcome", "Table", "as_json", "between", "figures_table", "relative", "short"]
+__all__ = [
+    "Claim",
+    "Outcome",
+    "Table",
+    "as_json",
+    "between",
+    "cell",
+    "figures_table",
+    "relative",
+    "row",
+    "short",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +100,28 @@ _COLUMNS = (
 )
 
 
+def row(result: Result | None) -> list[str]:
+    """Return the usual cells of a result, or their headings without one."""
+    if result is None:
+        return [heading for heading, *_ in _COLUMNS]
+    return [
+        "" if spread is None else cell(spread, factor)
+        for _, name, divided, factor in _COLUMNS
+        for spread in [(result.relative if divided else result.absolute).get(name)]
+    ]
+
+
 def figures_table(title: str, results: Sequence[Result]) -> Table:
-    """Return the usual table: a row for each load and target, medians with least and greatest in brackets."""
+    """Return the usual table: a row for each load and target."""
     rows, load = [], None
     for result in results:
-        cells = [
-            "" if spread is None else _cell(spread, factor)
-            for _, name, divided, factor in _COLUMNS
-            for spread in [(result.relative if divided else result.absolute).get(name)]
-        ]
-        rows.append(
-            [
-                "" if result.load == load else result.load.name,
-                result.target,
-                *cells,
-                result.problem.partition(": ")[0],
-            ]
-        )
+        named = "" if result.load == load else result.load.name
+        rows.append([named, result.target, *row(result), result.problem.partition(": ")[0]])
         load = result.load
-    columns = ["load", "asked", *(heading for heading, *_ in _COLUMNS), "failed"]
+    columns = ["load", "asked", *row(None), "failed"]
     notes = tuple(dict.fromkeys(f"{r.target}: {r.problem}" for r in results if r.problem))
     if not notes:
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+        columns, rows = columns[:-1], [cells[:-1] for cells in rows]
     return Table(title, columns, rows, notes=notes)
 
 
@@ -137,7 +148,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     return {**asdict(outcome), "claims": claims}
 
 
-def _cell(spread: Spread, factor: float) -> str:
+def cell(spread: Spread, factor: float = 1.0) -> str:
+    """Return a median with the least and the greatest in brackets, where they differ."""
     low, middle, high = (short(factor * value) for value in (spread.low, spread.median, spread.high))
     return middle if low == high else f"{middle} ({low}-{high})"
 

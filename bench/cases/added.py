@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench import plot as plots
 from bench.cases import demo, ours
 from bench.figures import Load, spread
-from bench.report import Outcome, Table, figures_table, short
+from bench.report import Outcome, Table, cell, figures_table
 from bench.rounds import measured
 from bench.targets import worker
 
@@ -96,8 +96,6 @@ def _table(results: Sequence[Result]) -> Table:
             continue
         found = [added(results, load, target, figure) for figure in ("p50_s", "p99_s")]
         if target != "echo" and None not in found:
-            cells = [
-                f"{short(1e3 * s.median)} ({short(1e3 * s.low)}-{short(1e3 * s.high)})" for s in found if s
-            ]
+            cells = [cell(spread, 1e3) for spread in found if spread]
             rows.append([load.name, target, *cells])
     return Table("Added to the slowest member", ["load", "asked", "p50 ms", "p99 ms"], rows)

@@ -54,10 +54,11 @@ def drive(ask: Ask, load: Load, seconds: float, folder: Path) -> tuple[Sequence[
     log.unlink(missing_ok=True)
     body.write_bytes(_framed(ask.bodies[0]) if ask.grpc else ask.bodies[0])
     headers = _GRPC if ask.grpc else ask.headers
+    # over HTTP/1.1 a connection carries one call at a time
+    clients = load.connections if ask.grpc else load.in_flight
     command = [
         *("h2load", "--duration", f"{seconds * 1000:.0f}ms", "--log-file", str(log), "--data", str(body)),
-        *("--clients", str(load.connections), "--max-concurrent-streams"),
-        str(max(1, load.in_flight // load.connections)),
+        *("--clients", str(clients), "--max-concurrent-streams", str(max(1, load.in_flight // clients))),
         *(part for name, value in headers.items() for part in ("--header", f"{name}: {value}")),
         *(() if ask.grpc else ("--h1",)),
         ask.url,
