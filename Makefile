@@ -113,8 +113,12 @@ load: models ## Load the digits ensemble with ghz (needs Go the first time)
 	@$(BIN)/python -m deploy.ghz.load
 
 .PHONY: bench
-bench: models ## Measure the latency that the gateway adds
+bench: models ## Measure every claim: half an hour; needs Go the first time, and h2load
 	@$(BIN)/python -m bench
+
+.PHONY: bench-quick
+bench-quick: models ## See in two minutes that the bench works; its figures say nothing
+	@$(BIN)/python -m bench --quick --out build/bench-quick tiny payload members demo added memory startup
 
 .PHONY: check
 check: lint type drift test-all demo ## Everything CI runs

@@ -1,7 +1,7 @@
 """Measures what the gateway costs: ``python -m bench [CASE ...]``; ``--list`` names the cases.
 
 ``make bench`` measures everything. Each case leaves ``<case>.json`` and ``<case>.png`` in the output folder;
-``--docs`` writes what lies there into docs/benchmarks.md. Exit codes: 0 measured, 1 something failed or
+``--docs`` writes what lies there into docs/benchmarks.md, by itself without measuring anything. Exit codes: 0 measured, 1 something failed or
 answered wrongly, 2 wrong usage, 130 interrupted.
 """
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import ROOT, BenchFailed, machine, show
+from bench import ROOT, BenchFailed, machine, pages, show
 from bench.cases import CASES, case
 from bench.generators import ghz, h2load
 from bench.machine import Clocks, others
@@ -46,15 +46,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in CASES:
             sys.stdout.write(f"{name:12} {case(name).TEXT}\n")
         return 0
+    code = 0
     try:
-        for name in options.case or CASES:
-            _run(name, options, console)
-    except (BenchFailed, ExampleError, OSError) as error:
-        code, problem = 1, str(error)
+        for name in options.case or (() if options.docs else CASES):
+            code = max(code, _tried(name, options, console))
+        if options.docs:
+            pages.write(options.out)
     except KeyboardInterrupt:
-        code, problem = 130, "interrupted"
-    else:
-        return 0
+        return _refuse(console, "interrupted", 130)
+    except (BenchFailed, OSError) as error:
+        return _refuse(console, str(error), 1)
+    return code
+
+
+def _tried(name: str, options: argparse.Namespace, console: Console) -> int:
+    """Run a case; one that fails does not keep the others from being run."""
+    try:
+        _run(name, options, console)
+    except (BenchFailed, ExampleError, OSError) as error:
+        return _refuse(console, f"{name}: {error}", 1)
+    return 0
+
+
+def _refuse(console: Console, problem: str, code: int) -> int:
     console.print(f"[red]error:[/] {escape(problem)}", soft_wrap=True)
     return code
 
@@ -73,6 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--load", choices=GENERATORS, default="ghz", help="load generator for gRPC (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="only to see that it works; quote no figures")
+    parser.add_argument("--docs", action="store_true", help="write the reports into docs/benchmarks.md")
     options = parser.parse_args(arguments)
     for name in options.case:
         if name not in CASES:
@@ -113,10 +128,11 @@ def _run(name: str, options: argparse.Namespace, console: Console) -> None:
         "machine": facts,
         "pace": asdict(pace),
         **as_json(outcome),
+        "how": outcome.how or pace.text,
     }
     text = json.dumps(report, indent=1, default=str) + "\n"
     (options.out / f"{name}.json").write_text(text, "utf-8")
-    caption = show.describe(facts, asdict(pace))
+    caption = show.describe(facts, outcome.how or pace.text)
     case(name).plot(outcome, options.out / f"{name}.png", caption)
     if options.json:
         sys.stdout.write(text)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from bench.figures import Result, Spread
 
-__all__ = ["lines", "ranges", "save"]
+__all__ = ["bars", "lines", "ranges", "save"]
 
 _COLOURS = ("#6b7785", "#1d6fa5", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#b45309", "#be185d", "#334155")
 _DPI = 100
+_MAX_TICKS = 8
 
 
 def ranges(path: Path, results: Sequence[Result], caption: str) -> None:
@@ -77,13 +78,52 @@ def lines(
     else:
         panel.set_ylim(bottom=0)
     ticks = sorted({x for points in series.values() for x, _ in points})
-    panel.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    if len(ticks) <= _MAX_TICKS:
+        panel.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    else:
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel(across)
     panel.set_ylabel(up)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.25)
     panel.legend(frameon=False)
+    save(figure, path, caption)
+
+
+def bars(
+    path: Path,
+    groups: Mapping[str, Mapping[str, Spread]],
+    caption: str,
+    *,
+    across: str,
+    limit: float | None = None,
+) -> None:
+    """Draw one bar for each name of each group; whiskers span all rounds.
+
+    Args:
+        path: The PNG.
+        groups: Figures by name, by group; groups differ in colour.
+        caption: What stands below.
+        across: What the axis shows.
+        limit: Where a line marks what is wanted.
+    """
+    rows = [(group, name, value) for group, values in groups.items() for name, value in values.items()]
+    figure, panel = plt.subplots(figsize=(8, 1.4 + 0.26 * len(rows)), layout="constrained")
+    for at, (group, _, value) in enumerate(rows):
+        errors = [[value.median - value.low], [value.high - value.median]]
+        panel.barh(at, value.median, xerr=errors, color=_colour(list(groups), group), capsize=3)
+        panel.annotate(
+            f"{value.median:,.4g}", (value.high, at), (6, 0), textcoords="offset points", va="center"
+        )
+    if limit is not None:
+        panel.axvline(limit, color="#b91c1c", linewidth=1, linestyle="--")
+    panel.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
+    panel.invert_yaxis()
+    panel.margins(x=0.12)
+    panel.set_xlabel(across)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="x", alpha=0.25)
     save(figure, path, caption)
 
 

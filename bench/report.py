@@ -80,12 +80,14 @@ class Outcome:
         claims: What is claimed of it.
         results: Load by load and target by target.
         facts: Whatever else was measured, for programs.
+        how: How it was measured, in a sentence; empty = in the rounds that were asked for.
     """
 
     tables: Sequence[Table]
     claims: Sequence[Claim] = ()
     results: Sequence[Result] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    how: str = ""
 
 
 #: Heading, field, whether it is divided by the base, and the factor.

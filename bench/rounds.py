@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.figures import BASE, Leg, Load, Result, leg, results
@@ -31,6 +31,15 @@ class Pace:
     lead_s: float
     window_s: float
 
+    @property
+    def text(self) -> str:
+        """Say so in a sentence."""
+        plural = "s" if self.rounds > 1 else ""
+        return (
+            f"{self.rounds} round{plural} of {self.window_s:g} s after a lead of {self.lead_s:g} s; medians, "
+            "with least and greatest of all rounds."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -55,6 +64,10 @@ class Bench:
     def wants(self, target: str) -> bool:
         """Tell whether a target is to be measured."""
         return not self.only or target == BASE or target in self.only
+
+    def limited(self, *targets: str) -> Bench:
+        """Return the same with other targets to measure."""
+        return replace(self, only=frozenset(targets))
 
 
 @dataclass(frozen=True, slots=True)

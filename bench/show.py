@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["between_markers", "claim_line", "describe", "markdown", "on_screen"]
 
 
-def describe(facts: Mapping[str, Any], pace: Mapping[str, Any]) -> str:
-    """Say in a sentence how the figures came about."""
+def describe(facts: Mapping[str, Any], how: str) -> str:
+    """Say how figures came about: on what, and how."""
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     return (
         f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['others']:.0%} of their time used by other work; "
-        f"Python {facts['python']}, {libraries}. {pace['rounds']} rounds of {pace['window_s']:g} s; "
-        "medians, with least and greatest of all rounds."
+        f"Python {facts['python']}, {libraries}. {how}"
     )
 
 

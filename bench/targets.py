@@ -47,6 +47,16 @@ class Target:
             raise BenchFailed("a process of the server ended under load") from None
         return sum(time.user + time.system for time in times)
 
+    def front(self) -> list[psutil.Process]:
+        """Return the processes that clients are connected to: of a gateway, neither parent nor workers."""
+        if self.server is None:
+            return list(self.processes)
+        return [process for process in self.processes if "gateway.app" in process.cmdline()]
+
+    def memory(self) -> int:
+        """Return the memory of the processes that clients are connected to, resident, in bytes."""
+        return sum(process.memory_info().rss for process in self.front())
+
 
 @contextmanager
 def gateway(config: Path, folder: Path) -> Iterator[Target]:

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["CASES", "Case", "case"]
 
 #: In the order in which they are run and shown; each is a module beside this one.
-CASES = ("tiny", "payload", "members", "demo", "added", "peers")
+CASES = (
+    "tiny",
+    "payload",
+    "members",
+    "demo",
+    "added",
+    "peers",
+    "connections",
+    "memory",
+    "startup",
+    "profile",
+    "copies",
+)
 
 
 class Case(Protocol):

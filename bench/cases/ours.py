@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.rounds import Bench
     from bench.targets import Target
 
-__all__ = ["Ours", "in_flight", "question", "serve", "start", "turns"]
+__all__ = ["BACKENDS", "Ours", "in_flight", "question", "serve", "start", "turns"]
 
 #: Distinct requests of a question; fewer where they are large.
 DISTINCT, DISTINCT_BYTES = 32, 8 * 1024 * 1024

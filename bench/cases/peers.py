@@ -74,7 +74,7 @@ def measure(bench: Bench) -> Outcome:
     failed = [
         Result(_load(SOME), name, f"not measured: {why}", {}, {}, ()) for name, why in mine.failed.items()
     ]
-    return Outcome([_table([*results, *failed])], _claims(results), results)
+    return Outcome([_table([*results, *failed])], _claims(results), results, how=bench.pace.text)
 
 
 def plot(outcome: Outcome, path: Path, caption: str) -> None:
