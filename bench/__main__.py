@@ -1,8 +1,9 @@
 """Measures what the gateway costs: ``python -m bench [CASE ...]``; ``--list`` names the cases.
 
 ``make bench`` measures everything. Each case leaves ``<case>.json`` and ``<case>.png`` in the output folder;
-``--docs`` writes what lies there into docs/benchmarks.md, by itself without measuring anything. Exit codes: 0 measured, 1 something failed or
-answered wrongly, 2 wrong usage, 130 interrupted.
+``--docs`` writes what lies there into docs/benchmarks.md, by itself without measuring anything.
+
+Exit codes: 0 measured, 1 something failed or answered wrongly, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench import ROOT, BenchFailed, machine, pages, show
-from bench.cases import CASES, case
+from bench.cases import CASES, QUICK_CASES, case
 from bench.generators import ghz, h2load
 from bench.machine import Clocks, others
 from bench.report import as_json
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     code = 0
     try:
-        for name in options.case or (() if options.docs else CASES):
+        for name in options.case or (() if options.docs else QUICK_CASES if options.quick else CASES):
             code = max(code, _tried(name, options, console))
         if options.docs:
             pages.write(options.out)
@@ -75,7 +76,7 @@ def _refuse(console: Console, problem: str, code: int) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what the gateway costs.")
-    parser.add_argument("case", nargs="*", help="what to measure; default: everything")
+    parser.add_argument("case", nargs="*", help="what to measure; default: everything, or with --quick some")
     parser.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--out", type=Path, default=OUT, help="reports, plots and logs (build/bench)")
     parser.add_argument("--json", action="store_true", help="print each report as JSON")

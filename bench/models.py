@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     #: From one request's inputs to the right outputs.
     Feed = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["INPUT", "OUTPUT", "means", "rows", "tiny", "write_tiny"]
+__all__ = ["INPUT", "OUTPUT", "WIDTH", "means", "rows", "run", "tiny", "write_tiny"]
 
 INPUT, OUTPUT = "x", "y"
 WIDTH = 8
@@ -71,6 +71,13 @@ def write_tiny(repository: Path, columns: int, count: int) -> tuple[str, ...]:
 def rows(count: int, columns: int, seed: int) -> dict[str, NDArray[np.generic]]:
     """Return inputs for one request."""
     return {INPUT: np.random.default_rng(seed).random((count, columns), np.float32)}
+
+
+def run(model: bytes, feed: Feed) -> NDArray[np.float32]:
+    """Return what a tiny model answers."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    answer: NDArray[np.float32] = session.run([OUTPUT], dict(feed))[0]
+    return answer
 
 
 def means(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.report import Outcome
     from bench.rounds import Bench
 
-__all__ = ["CASES", "Case", "case"]
+__all__ = ["CASES", "QUICK_CASES", "Case", "case"]
 
 #: In the order in which they are run and shown; each is a module beside this one.
 CASES = (
@@ -27,6 +27,8 @@ CASES = (
     "profile",
     "copies",
 )
+#: Those that need neither h2load nor downloads, and tell in a minute whether the bench works.
+QUICK_CASES = ("tiny", "payload", "members", "memory", "startup")
 
 
 class Case(Protocol):

@@ -15,13 +15,12 @@ from bench.cases import ours
 from bench.figures import OK, Load, spread
 from bench.generators import h2load
 from bench.report import Claim, Outcome, Table
-from bench.rounds import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.rounds import Bench
+    from bench.rounds import Bench, Turn
 
     #: Requests so far, and the memory then, in bytes.
     Point = tuple[int, int]

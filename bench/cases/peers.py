@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.answers import Question
     from bench.rounds import Bench
 
-__all__ = ["TEXT", "measure", "plot"]
+__all__ = ["TEXT", "foreign", "measure", "naive", "plot", "right"]
 
 TEXT = "naive fan-out, Triton, MLServer, KServe, Ray Serve, LitServe, each beside our gateway"
 COLUMNS, ENSEMBLE = 256, "mean-3"
@@ -64,12 +64,12 @@ def measure(bench: Bench) -> Outcome:
         ensemble = Ensemble(
             ENSEMBLE, mine.repository, tuple(members), models.INPUT, models.OUTPUT, COLUMNS, models.WIDTH
         )
-        servers: dict[str, Callable[[Ensemble, Bench], AbstractContextManager[Target]]]
-        servers = {NAIVE: _naive, **{name: partial(_foreign, name) for name in PEERS}}
+        servers: dict[str, Callable[[Ensemble, Path], AbstractContextManager[Target]]]
+        servers = {NAIVE: naive, **{name: partial(foreign, name) for name in PEERS}}
         for i, name in enumerate(wanted := [name for name in servers if bench.wants(name)]):
             tell = partial(_tell, bench, i, len(wanted))
             results += _beside(
-                name, replace(bench, progress=tell), known, servers[name](ensemble, bench), what
+                name, replace(bench, progress=tell), known, servers[name](ensemble, bench.out), what
             )
     failed = [
         Result(_load(SOME), name, f"not measured: {why}", {}, {}, ()) for name, why in mine.failed.items()
@@ -103,7 +103,7 @@ def _beside(
     bench.progress(0.0, f"starting {name}")
     try:
         with server as target:
-            ask, drive = _asked(name, target, what)
+            ask, drive = right(name, target, what)
             turns = []
             for load, own in loads.items():
                 turns += [replace(turn, load=own) for turn in known if turn.load == load]
@@ -113,8 +113,17 @@ def _beside(
         return tuple(Result(own, name, f"not measured: {error}", {}, {}, ()) for own in loads.values())
 
 
-def _asked(name: str, target: Target, what: Question) -> tuple[Ask, Any]:
-    """Hold a peer to the right answers; return how it is asked under load, and with what."""
+def right(name: str, target: Target, what: Question) -> tuple[Ask, Any]:
+    """Hold a peer to the right answers; return how it is asked under load, and with which generator.
+
+    Args:
+        name: The peer.
+        target: Where it runs.
+        what: What it is asked.
+
+    Raises:
+        BenchFailed: If an answer is wrong, or h2load is missing where it is needed.
+    """
     if name not in HTTP:
         return asked(target.address, what)[0], None
     h2load.ensure()
@@ -132,8 +141,17 @@ def _asked(name: str, target: Target, what: Question) -> tuple[Ask, Any]:
 
 
 @contextmanager
-def _naive(ensemble: Ensemble, bench: Bench) -> Iterator[Target]:
-    folder = bench.out / "naive"
+def naive(ensemble: Ensemble, out: Path) -> Iterator[Target]:
+    """Serve the naive fan-out, with a worker of ours for each member.
+
+    Args:
+        ensemble: What to serve.
+        out: Folder for logs.
+
+    Raises:
+        BenchFailed: If it does not start.
+    """
+    folder = out / "naive"
     with ExitStack() as stack:
         before = owned()
         members = [
@@ -145,8 +163,19 @@ def _naive(ensemble: Ensemble, bench: Bench) -> Iterator[Target]:
 
 
 @contextmanager
-def _foreign(name: str, ensemble: Ensemble, bench: Bench) -> Iterator[Target]:
-    folder = bench.out / name.replace(" ", "-").lower()
+def foreign(name: str, ensemble: Ensemble, out: Path) -> Iterator[Target]:
+    """Serve an ensemble with a foreign server.
+
+    Args:
+        name: The server, one of :data:`bench.peers.ensembles.PEERS`.
+        ensemble: What to serve.
+        out: Folder for its models and log.
+
+    Raises:
+        NotInstalled: If it cannot be installed.
+        PeerFailed: If it does not start, with what its log says of it.
+    """
+    folder = out / name.replace(" ", "-").lower()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     before = owned()

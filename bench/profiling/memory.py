@@ -128,7 +128,7 @@ def copies(found: Sequence[Any], requests: int, root: Path = ROOT) -> list[Copy]
 
 
 def _place(frames: Sequence[Any], root: Path) -> tuple[str, bool]:
-    """Return where an allocation was made, and whether by us: our own frame, if a library was called from it."""
+    """Return where an allocation was made, by our own frame if we called a library, and if it is ours."""
     if not frames:
         return "gRPC's own threads", False
     function, file, line = frames[0]
