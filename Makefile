@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(READY) ## Create .venv with everything that development and the demo need
@@ -113,8 +113,12 @@ load: models ## Load the digits ensemble with ghz (needs Go the first time)
 	@$(BIN)/python -m deploy.ghz.load
 
 .PHONY: bench
-bench: models ## Measure the latency that the gateway adds
+bench: models ## Measure every claim: half an hour; needs Go the first time, and h2load
 	@$(BIN)/python -m bench
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## See in two minutes that the bench works; its figures say nothing
+	@$(BIN)/python -m bench --quick --out build/bench-quick
 
 .PHONY: check
 check: lint type drift test-all demo ## Everything CI runs

@@ -1,8 +1,12 @@
-"""Measured claims: what the gateway costs, in latency and in throughput (``python -m bench``)."""
+"""Measured claims: what the gateway costs, beside an echo and beside others (``python -m bench``)."""
 
 from __future__ import annotations
 
-__all__ = ["BenchFailed"]
+from pathlib import Path
+
+__all__ = ["ROOT", "BenchFailed"]
+
+ROOT = Path(__file__).parents[1]
 
 
 class BenchFailed(Exception):  # noqa: N818 - what happened, as its message tells

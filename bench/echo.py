@@ -1,12 +1,14 @@
-"""A bare grpc.aio server that answers every call with its request: the least that a call costs.
+"""A bare grpc.aio server that answers every call with the same bytes: the least that a call costs.
 
-``python -m bench.echo`` prints the address where it listens, and serves until it is killed.
+``python -m bench.echo FILE`` answers with the file's content, whatever is asked; the bench gives it an
+ensemble's reply. It prints the address where it listens, and serves until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,18 +19,20 @@ __all__ = ["main"]
 
 
 class _Echo(grpc.GenericRpcHandler):
+    def __init__(self, reply: bytes) -> None:
+        async def answer(_request: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            return reply
+
+        self._handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(answer)
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        return grpc.unary_unary_rpc_method_handler(_echo)
+        return self._handler
 
 
-async def _echo(request: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-    return request
-
-
-async def main() -> None:
+async def main(reply: bytes) -> None:
     """Serve on a free port of the loopback address."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers([_Echo()])
+    server.add_generic_rpc_handlers([_Echo(reply)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(f"127.0.0.1:{port}\n")
@@ -37,4 +41,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Path(sys.argv[1]).read_bytes()))

@@ -1,72 +1,135 @@
-"""What is measured: every kind of load on every target, round after round."""
+"""Interleaved rounds: in each, every target meets every load once, one right after the other."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import grpc
-
-from bench.answers import agreed
-from bench.figures import Case, Leg
-from bench.load import drive
-from protos.oip import SERVICE
-from protos.rpc import CHANNEL_OPTIONS
+from bench.figures import BASE, Leg, Load, Result, leg, results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bench.answers import Call
-    from bench.load import Pace
+    from bench.generators import Ask, Generator
     from bench.targets import Target
 
-__all__ = ["CASES", "measure"]
-
-CASES = (Case(1, 1), Case(16, 1), Case(64, 1), Case(1, 64))
-CALL_TIMEOUT_S = 10.0
+__all__ = ["Bench", "Pace", "Turn", "measured"]
 
 
-async def measure(
-    targets: Mapping[str, Target],
-    members: Sequence[str],
-    pixels: NDArray[np.float32],
-    pace: Pace,
-    progress: Callable[[float, str], None],
-) -> dict[Case, dict[str, list[Leg]]]:
-    """Check the answers, then drive all targets in turn.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long and how often each target is measured.
 
     Args:
-        targets: Who is asked, by name, in the order of their turns.
-        members: The models that the ensemble merges.
-        pixels: The rows to ask for, float32 [n, 64].
-        pace: How often and how long.
-        progress: Told the share that is done and what comes next.
+        rounds: Rounds, in each of which every target has its turn.
+        lead_s: Seconds of the same load before the window opens, for connections and caches to settle.
+        window_s: Seconds for which calls count.
+    """
 
-    Returns:
-        The legs of all rounds, by case and target.
+    rounds: int
+    lead_s: float
+    window_s: float
+
+    @property
+    def text(self) -> str:
+        """Say so in a sentence."""
+        plural = "s" if self.rounds > 1 else ""
+        return (
+            f"{self.rounds} round{plural} of {self.window_s:g} s after a lead of {self.lead_s:g} s; medians, "
+            "with least and greatest of all rounds."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every case is given.
+
+    Args:
+        out: Folder for reports, plots and logs.
+        pace: How long and how often.
+        quick: Whether only to see that everything works.
+        only: Targets to measure, by name; empty = all. The base is always measured.
+        drive: The load generator for gRPC.
+        progress: Told the share that is done and what comes next.
+    """
+
+    out: Path
+    pace: Pace
+    quick: bool
+    only: frozenset[str]
+    drive: Generator
+    progress: Callable[[float, str], None]
+
+    def wants(self, target: str) -> bool:
+        """Tell whether a target is to be measured."""
+        return not self.only or target == BASE or target in self.only
+
+    def limited(self, *targets: str) -> Bench:
+        """Return the same with other targets to measure."""
+        return replace(self, only=frozenset(targets))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One target under one load.
+
+    Args:
+        load: The load.
+        name: The target's name in tables.
+        target: The target.
+        ask: What it is asked.
+        drive: The load generator, if not the case's own.
+    """
+
+    load: Load
+    name: str
+    target: Target
+    ask: Ask
+    drive: Generator | None = None
+
+
+def measured(
+    bench: Bench, turns: Iterable[Turn], *, base: str = BASE, failed: Mapping[str, str] | None = None
+) -> tuple[Result, ...]:
+    """Give every turn its go in each round and sum up.
+
+    Args:
+        bench: How long and how often.
+        turns: In the order of measurement; turns of one load stand together, the base among them.
+        base: The name of the target that the others are divided by.
+        failed: Targets that cannot be measured, and why; each is reported under every load.
 
     Raises:
-        BenchFailed: If an answer is wrong.
-        grpc.aio.AioRpcError: If a call fails.
+        BenchFailed: If a load generator fails, or a server is gone.
     """
-    legs: dict[Case, dict[str, list[Leg]]] = {case: {name: [] for name in targets} for case in CASES}
-    async with AsyncExitStack() as stack:
-        calls: dict[str, Call] = {}
-        for name, target in targets.items():
-            channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
-            await stack.enter_async_context(channel)
-            calls[name] = partial(channel.unary_unary(f"/{SERVICE}/ModelInfer"), timeout=CALL_TIMEOUT_S)
-        progress(0.0, "checking the answers")
-        asked = {rows: await agreed(calls, members, pixels, rows) for rows in {case.rows for case in CASES}}
-        # each round meets every case, so that a slow minute of the machine is in one round of each
-        turns = [(case, name) for _ in range(pace.rounds) for case in CASES for name in calls]
-        for i, (case, name) in enumerate(turns):
-            progress(i / len(turns), f"{case.name}: {name}")
-            ask = partial(drive, calls[name], asked[case.rows][name], case.in_flight, cpu=targets[name].cpu_s)
-            await ask(window_s=pace.lead_s)
-            legs[case][name].append(await ask(window_s=pace.window_s))
-    return legs
+    turns = tuple(turns)
+    legs: dict[Load, dict[str, list[Leg]]] = {}
+    for i in range(bench.pace.rounds):
+        for j, turn in enumerate(turns):
+            bench.progress(
+                (i * len(turns) + j) / (bench.pace.rounds * len(turns)), f"{turn.load.name}: {turn.name}"
+            )
+            legs.setdefault(turn.load, {}).setdefault(turn.name, []).append(_leg(bench, turn))
+    found = results(legs, base)
+    missing = [
+        Result(load, name, f"not measured: {why}", {}, {}, ())
+        for load in legs
+        for name, why in (failed or {}).items()
+    ]
+    order = list(legs)
+    return tuple(sorted([*found, *missing], key=lambda result: order.index(result.load)))
+
+
+def _leg(bench: Bench, turn: Turn) -> Leg:
+    pace = bench.pace
+    before_s = turn.target.cpu_s()
+    drive = turn.drive or bench.drive
+    calls, generator_cpu_s = drive(turn.ask, turn.load, pace.lead_s + pace.window_s, bench.out)
+    return leg(
+        calls,
+        lead_s=pace.lead_s,
+        window_s=pace.window_s,
+        cpu_s=turn.target.cpu_s() - before_s,
+        generator_cpu_s=generator_cpu_s,
+    )

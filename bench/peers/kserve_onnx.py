@@ -1,7 +1,8 @@
 """A KServe model server for ONNX files; it runs inside KServe's environment.
 
 ``python -P kserve_onnx.py --grpc_port PORT --http_port 0 REPOSITORY`` serves each model there, as its
-``<model>/model.json`` describes it. Source: KServe "Custom Predictor".
+``<model>/model.json`` describes it; of several files a model answers the mean. Source: KServe "Custom
+Predictor".
 """
 
 import asyncio
@@ -26,8 +27,12 @@ class OnnxModel(Model):
         """Load the file and tell whether the model is ready."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._facts["threads"]
-        path = str(self._folder / self._facts["file"])
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._sessions = [
+            onnxruntime.InferenceSession(
+                str(self._folder / file), options, providers=["CPUExecutionProvider"]
+            )
+            for file in self._facts["files"]
+        ]
         self.ready = True
         return self.ready
 
@@ -44,12 +49,20 @@ class OnnxModel(Model):
         feed = {entry.name: _array(entry) for entry in payload.inputs}
         datatypes = {entry["name"]: entry["datatype"] for entry in self._facts["outputs"]}
         wanted = [entry.name for entry in payload.request_outputs or ()] or list(datatypes)
-        values = await asyncio.to_thread(self._session.run, wanted, feed)
+        values = await asyncio.to_thread(self._run, wanted, feed)
         outputs = []
         for name, value in zip(wanted, values, strict=True):
             outputs.append(InferOutput(name, list(value.shape), datatypes[name]))
             outputs[-1].set_data_from_numpy(value, binary_data=payload.use_binary_outputs)
         return InferResponse(payload.id, self.name, outputs)
+
+    def _run(self, wanted, feed):
+        answers = [session.run(wanted, feed) for session in self._sessions]
+        return (
+            answers[0]
+            if len(answers) == 1
+            else [np.mean(arrays, axis=0) for arrays in zip(*answers, strict=True)]
+        )
 
 
 def _array(entry):

@@ -90,7 +90,7 @@ def for_kserve(source: Path, target: Path, *, threads: int = 1) -> Path:
         folder = target / files.name
         shutil.copytree(files.path.parent, folder)
         facts = {
-            "file": files.path.name,
+            "files": [files.path.name],
             "threads": threads,
             "inputs": _described(spec.inputs),
             "outputs": _described(spec.outputs),

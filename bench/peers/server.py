@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -20,7 +21,7 @@ from bench.peers.environment import ROOT
 from protos.oip import SERVICE, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Peer", "reserved_port", "serving"]
@@ -64,6 +65,7 @@ def serving(
     log: Path,
     models: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    ready: Callable[[], bool] | None = None,
 ) -> Iterator[Peer]:
     """Run a server for as long as the block lasts; it ends with this process at the latest.
 
@@ -74,6 +76,7 @@ def serving(
         log: The file that its output goes to.
         models: The models to wait for: some servers are ready before their models are.
         variables: What to add to its environment variables.
+        ready: Tells whether it can be asked, if not by the protocol's own calls.
 
     Raises:
         PeerFailed: If it ends or is not ready in time, with what its log says of it.
@@ -92,23 +95,21 @@ def serving(
     ):
         peer = Peer(f"127.0.0.1:{port}", process.pid, log)
         try:
-            _await_ready(name, peer, process, models)
+            with grpc.insecure_channel(peer.address) as channel:
+                _await_ready(name, peer, process, ready or partial(_ready, channel, models))
             yield peer
         finally:
             _stop(process)
 
 
-def _await_ready(name: str, peer: Peer, process: subprocess.Popen[bytes], models: Sequence[str]) -> None:
+def _await_ready(name: str, peer: Peer, process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
     until = time.monotonic() + START_TIMEOUT_S
-    with grpc.insecure_channel(peer.address) as channel:
-        while not _ready(channel, models):
-            if process.poll() is not None:
-                raise PeerFailed(f"{name} ended with exit code {process.returncode}:\n{_excerpt(peer.log)}")
-            if time.monotonic() > until:
-                raise PeerFailed(
-                    f"{name} was not ready within {START_TIMEOUT_S:.0f} s:\n{_excerpt(peer.log)}"
-                )
-            time.sleep(_POLL_S)
+    while not ready():
+        if process.poll() is not None:
+            raise PeerFailed(f"{name} ended with exit code {process.returncode}:\n{_excerpt(peer.log)}")
+        if time.monotonic() > until:
+            raise PeerFailed(f"{name} was not ready within {START_TIMEOUT_S:.0f} s:\n{_excerpt(peer.log)}")
+        time.sleep(_POLL_S)
 
 
 def _ready(channel: grpc.Channel, models: Sequence[str]) -> bool:

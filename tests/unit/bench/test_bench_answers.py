@@ -1,86 +1,71 @@
-"""Nothing wrong is timed: what counts as the same answer, and how many calls a closed loop makes."""
+"""Nothing wrong is timed: what counts as the right answer."""
 
 from __future__ import annotations
-
-import asyncio
-import time
 
 import numpy as np
 import pytest
 
-from bench import BenchFailed
-from bench.answers import Question, check
-from bench.load import drive
+from bench import BenchFailed, models
+from bench.answers import Question, compare
 from protos import oip
-from protos.tensor import Tensor
 
-RIGHT = np.array([[0.25, 0.75]], np.float32)
-
-
-def reply(probabilities: np.ndarray, *, degraded: bool = False) -> bytes:
-    response = oip.messages.ModelInferResponse(model_name="digits")
-    oip.write_outputs(response, {"probabilities": Tensor.from_array(probabilities)})
-    oip.write_parameters(response.parameters, {"accord_degraded": degraded, "accord_failed": "svm=X"})
-    return bytes(response.SerializeToString())
-
-
-QUESTION = Question(b"row", reply(RIGHT))
+RIGHT = {"y": np.array([[0.25, 0.75]], np.float32)}
 
 
 def test_the_last_bit_may_differ() -> None:
-    """A reply with other bytes but the same numbers within rounding is right."""
-    close = np.nextafter(RIGHT, np.float32(1))
-    assert reply(close) != QUESTION.reply
-    check(QUESTION, reply(close))
+    """An answer with the same numbers within rounding is right."""
+    compare({"y": np.nextafter(RIGHT["y"], np.float32(1))}, RIGHT)
 
 
 def test_other_numbers_are_refused() -> None:
-    """A reply that is off by more than rounding stops the measurement and says by how much."""
-    with pytest.raises(BenchFailed, match=r"differ by 0\.001"):
-        check(QUESTION, reply(RIGHT + np.float32([[0.001, -0.001]])))
+    """An answer that is off by more than rounding is refused, and it is told by how much."""
+    with pytest.raises(BenchFailed, match=r"y differs by 0\.001"):
+        compare({"y": RIGHT["y"] + np.float32([[0.001, -0.001]])}, RIGHT)
 
 
-def test_an_answer_without_a_member_is_refused() -> None:
-    """A degraded answer is cheaper, so its time is not the ensemble's; the lost member is named."""
-    with pytest.raises(BenchFailed, match="svm=X"):
-        check(QUESTION, reply(RIGHT, degraded=True))
+def test_a_mean_of_fewer_members_is_refused() -> None:
+    """The tiny models differ so much that the mean of two is not taken for the mean of three."""
+    names = ("tiny-0", "tiny-1", "tiny-2")
+    outputs = [models.run(models.tiny(i, 4096), models.rows(1, 4096, seed=1)) for i in range(len(names))]
+    three, two = np.mean(outputs, axis=0), np.mean(outputs[:2], axis=0)
+    with pytest.raises(BenchFailed, match="differs"):
+        compare({"y": two}, {"y": three})
 
 
-async def test_a_closed_loop_keeps_its_number_in_flight() -> None:
-    """As many calls as there are callers are under way at once, and each caller asks at least once."""
-    active, most = 0, 0
-
-    async def call(_request: bytes) -> bytes:
-        nonlocal active, most
-        active, most = active + 1, max(most, active + 1)
-        await asyncio.sleep(0)
-        active -= 1
-        return QUESTION.reply
-
-    made = await drive(call, [QUESTION], in_flight=5, window_s=0.0, cpu=time.process_time)
-    assert most == made.calls == 5
-    assert made.p50_s <= 5 / made.calls_per_s
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        ({}, "lacks the output 'y'"),
+        ({"y": RIGHT["y"][0]}, r"of shape \(2,\) instead of \(1, 2\)"),
+        ({"y": np.array([[0.25, np.nan]], np.float32)}, "differs"),
+    ],
+)
+def test_what_is_no_answer_is_refused(found: dict[str, np.ndarray], problem: str) -> None:
+    """A missing output, another shape and not-a-number are told as what they are."""
+    with pytest.raises(BenchFailed, match=problem):
+        compare(found, RIGHT)
 
 
-async def test_questions_are_asked_in_turn() -> None:
-    """Callers share one list, so that no request is asked much more often than another."""
-    questions = [Question(name, QUESTION.reply) for name in (b"a", b"b", b"c")]
-    asked: list[bytes] = []
-
-    async def call(request: bytes) -> bytes:
-        asked.append(request)
-        return QUESTION.reply
-
-    await drive(call, questions, in_flight=6, window_s=0.0, cpu=time.process_time)
-    assert asked == [b"a", b"b", b"c", b"a", b"b", b"c"]
+def test_texts_are_compared_as_they_are() -> None:
+    """Strings have no rounding."""
+    want = {"label": np.array([b"seven"], dtype=object)}
+    compare({"label": np.array([b"seven"], dtype=object)}, want)
+    with pytest.raises(BenchFailed, match="one"):
+        compare({"label": np.array([b"one"], dtype=object)}, want)
 
 
-async def test_a_wrong_answer_under_load_is_not_timed() -> None:
-    """One wrong reply among right ones fails the leg."""
-    replies = iter([QUESTION.reply, reply(1 - RIGHT), QUESTION.reply])
+def test_a_question_is_asked_under_the_name_that_is_wanted() -> None:
+    """One question goes to an ensemble and, under its own name, to a member."""
+    question = Question("mean", [{"x": np.zeros((1, 2), np.float32)}] * 2, [RIGHT] * 2)
+    for name, requests in (("mean", question.requests()), ("member", question.requests("member"))):
+        assert [oip.messages.ModelInferRequest.FromString(r).model_name for r in requests] == [name] * 2
 
-    async def call(_request: bytes) -> bytes:
-        return next(replies)
 
-    with pytest.raises(BenchFailed, match="under load"):
-        await drive(call, [QUESTION], in_flight=3, window_s=0.0, cpu=time.process_time)
+@pytest.mark.parametrize("column", [0, 1, 500, 1023])
+def test_a_tiny_model_reads_all_of_its_tensor(column: int) -> None:
+    """Whatever element changes, the answer does: no server can get away with looking at a part."""
+    row = models.rows(1, 1024, seed=3)
+    other = {"x": row["x"].copy()}
+    other["x"][0, column] += 1.0
+    model = models.tiny(0, 1024)
+    assert not np.array_equal(models.run(model, row), models.run(model, other))
