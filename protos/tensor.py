@@ -116,9 +116,12 @@ class TensorSpec:
             >>> TensorSpec("x", "FP32", (-1, 64)).accepts((3, 64))
             True
         """
-        return len(shape) == len(self.shape) and all(
-            want in (-1, have) for want, have in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for want, have in zip(self.shape, shape, strict=True):
+            if want not in (-1, have):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,17 +253,18 @@ def _critical_path(tally: Tally, rows: Mask, above: str, merge_s: float) -> Crit
 def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Iterator[SeatReport]:
     shares = tally.merge.strategy.shares(tally.state(moment.now, rows), rows)
     weights = shares.mean(axis=1).tolist() if shares.shape[1] else [0.0] * len(shares)
+    asked_anywhere = tally.asked[:, rows].any(axis=1).tolist()
+    usable_everywhere = tally.answered[:, rows].all(axis=1).tolist()
     for i, seat in enumerate(tally.merge.seats):
-        usable = tally.answered[i, rows]
-        cause = tally.cause(i, rows)
-        asked = bool(tally.asked[i, rows].any())
+        asked, usable = asked_anywhere[i], usable_everywhere[i]
+        cause = None if usable else tally.cause(i, rows)
         answer = tally.answers[i] if asked else None
         path = above + seat.name
         yield SeatReport(
             seat=path,
             model=seat.target,
             version=answer.version if answer else "",
-            outcome=_outcome(tally, i, rows, cause),
+            outcome=Outcome.OK if asked and usable else _outcome(tally, i, rows, cause),
             cause=cause,
             message=_message(tally, i, rows, cause),
             attempts=tally.attempts[i] if asked else 0,
@@ -271,7 +272,7 @@ def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Itera
             elapsed_s=tally.elapsed_s[i] if asked else None,
             queue_s=answer.queue_s if answer else None,
             compute_s=answer.compute_s if answer else None,
-            outputs=_own_outputs(moment, tally, i, rows) if usable.all() else {},
+            outputs=_own_outputs(moment, tally, i, rows) if usable else {},
             parameters=answer.parameters if answer else {},
         )
         if isinstance(seat.source, Merge):

@@ -108,14 +108,14 @@ class Tally:
         wave: list[tuple[int, Mask]] = []
         if not self.open.any():
             return wave
+        in_time = self.open & (self.until > now)
         for ask in self.merge.strategy.plan(self.state(now)):
-            rows = ask.rows & self.open & ~self.asked[ask.seat] & (self.until > now)
+            rows = ask.rows & in_time & ~self.asked[ask.seat]
             if self._eligible[ask.seat] and rows.any():
                 self.asked[ask.seat] |= rows
-                seat = self.merge.seats[ask.seat]
-                self.seat_until[ask.seat, rows] = np.minimum(
-                    self.until[rows], now + (seat.timeout_s or np.inf)
-                )
+                timeout_s = self.merge.seats[ask.seat].timeout_s
+                until = self.until if timeout_s is None else np.minimum(self.until, now + timeout_s)
+                self.seat_until[ask.seat, rows] = until[rows]
                 self.asked_at[ask.seat] = now
                 self.attempts[ask.seat] += 1
                 wave.append((ask.seat, rows))
@@ -144,10 +144,12 @@ class Tally:
             return
         usable = rows & self._waiting(seat)
         if self.merge.nonfinite != "pass":
-            broken = np.zeros(self.n, np.bool_)
-            broken[rows] = _nonfinite(arrays.values(), int(rows.sum()))
-            self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
-            usable &= ~broken
+            found = _nonfinite(arrays.values(), int(rows.sum()))
+            if found.any():
+                broken = np.zeros(self.n, np.bool_)
+                broken[rows] = found
+                self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
+                usable &= ~broken
         every = rows.all()
         for name, array in arrays.items():
             if every:

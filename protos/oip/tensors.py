@@ -87,7 +87,7 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
                 f"input {message.name[:64]!r} is given twice; send it once",
                 field=f"inputs[{i}].name",
             )
-        if any(key.startswith("shared_memory") for key in message.parameters):
+        if message.parameters and any(key.startswith("shared_memory") for key in message.parameters):
             raise AccordError(
                 Reason.UNSUPPORTED,
                 SHARED_MEMORY_REFUSED,

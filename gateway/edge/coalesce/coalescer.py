@@ -126,12 +126,14 @@ class Coalescer:
             if reply.final:
                 self._metrics.report(plan.name, reply.report, len(reply.riders))
             ride.deliver(reply)
+            if line is not None and reply.final:
+                line.answered(ride, len(reply.riders), loop.time() - left)
 
         def ended(done: asyncio.Task[None]) -> None:
             self._running.discard(done)
             ride.end(None if done.cancelled() else done.exception())
             if line is not None:
-                line.ended(ride, loop.time() - left)
+                line.answered(ride, ride.unanswered, loop.time() - left)
 
         # the batch outlives the answer: losers are cancelled and awaited without the caller waiting
         task = loop.create_task(self._engine.run(ride.batch, deliver))

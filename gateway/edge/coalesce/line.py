@@ -76,14 +76,21 @@ class Line:
         if passenger in self._waiting:
             self._remove(passenger)
 
-    def ended(self, ride: Ride, took_s: float) -> None:
-        """Take note that a ride of this line ended."""
-        riders = len(ride.passengers)
+    def answered(self, ride: Ride, riders: int, took_s: float) -> None:
+        """Take note that some who ride got their answers, or went away; with the last of them a place is free.
+
+        That is before the batch ends: calls that nobody waits for any more may take a while to be cancelled.
+        """
+        if not ride.unanswered:
+            return
+        ride.unanswered -= riders
+        self._riding -= riders
+        if ride.unanswered:
+            return
         wanted = self._under_way >= self._places.number and bool(self._waiting)
         self._under_way -= 1
-        self._riding -= riders
         self._linger.ended(took_s)
-        self._places.ended(self._loop.time(), riders=riders, wanted=wanted)
+        self._places.ended(self._loop.time(), riders=len(ride.passengers), wanted=wanted)
         self._decide()
 
     def _decide(self) -> None:

@@ -76,6 +76,8 @@ class Ride:
         for passenger, rider in zip(passengers, self.batch.riders, strict=True):
             passenger.rider, passenger.ride = rider, self
         self._passengers = dict(zip(self.batch.riders, passengers, strict=True))
+        #: How many have neither their final reply nor, as far as is known, gone away.
+        self.unanswered = len(passengers)
 
     def deliver(self, reply: Reply) -> None:
         """Hand out a reply, to each of its riders what is theirs."""
