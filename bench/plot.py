@@ -98,6 +98,7 @@ def bars(
     *,
     across: str,
     limit: float | None = None,
+    log: bool = False,
 ) -> None:
     """Draw one bar for each name of each group; whiskers span all rounds.
 
@@ -107,6 +108,7 @@ def bars(
         caption: What stands below.
         across: What the axis shows.
         limit: Where a line marks what is wanted.
+        log: Whether the axis is logarithmic.
     """
     rows = [(group, name, value) for group, values in groups.items() for name, value in values.items()]
     figure, panel = plt.subplots(figsize=(8, 1.4 + 0.26 * len(rows)), layout="constrained")
@@ -121,6 +123,8 @@ def bars(
     panel.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
     panel.invert_yaxis()
     panel.margins(x=0.12)
+    if log:
+        panel.set_xscale("log")
     panel.set_xlabel(across)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(axis="x", alpha=0.25)

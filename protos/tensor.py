@@ -118,10 +118,7 @@ class TensorSpec:
         """
         if len(shape) != len(self.shape):
             return False
-        for want, have in zip(self.shape, shape, strict=True):
-            if want not in (-1, have):
-                return False
-        return True
+        return all(want in (-1, have) for want, have in zip(self.shape, shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

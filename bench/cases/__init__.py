@@ -16,6 +16,7 @@ __all__ = ["CASES", "QUICK_CASES", "Case", "case"]
 #: In the order in which they are run and shown; each is a module beside this one.
 CASES = (
     "tiny",
+    "linger",
     "payload",
     "members",
     "demo",
@@ -28,7 +29,7 @@ CASES = (
     "copies",
 )
 #: Those that need neither h2load nor downloads, and tell in a minute whether the bench works.
-QUICK_CASES = ("tiny", "payload", "members", "memory", "startup")
+QUICK_CASES = ("tiny", "linger", "payload", "members", "memory", "startup")
 
 
 class Case(Protocol):

@@ -253,8 +253,8 @@ def _critical_path(tally: Tally, rows: Mask, above: str, merge_s: float) -> Crit
 def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Iterator[SeatReport]:
     shares = tally.merge.strategy.shares(tally.state(moment.now, rows), rows)
     weights = shares.mean(axis=1).tolist() if shares.shape[1] else [0.0] * len(shares)
-    asked_anywhere = tally.asked[:, rows].any(axis=1).tolist()
-    usable_everywhere = tally.answered[:, rows].all(axis=1).tolist()
+    asked_anywhere: list[bool] = np.any(tally.asked[:, rows], axis=1).tolist()
+    usable_everywhere: list[bool] = np.all(tally.answered[:, rows], axis=1).tolist()
     for i, seat in enumerate(tally.merge.seats):
         asked, usable = asked_anywhere[i], usable_everywhere[i]
         cause = None if usable else tally.cause(i, rows)

@@ -46,7 +46,7 @@ class Linger:
     """
 
     def __init__(self, *, cap_s: float) -> None:
-        self._cap_s = cap_s
+        self.cap_s = cap_s
         self.crowd = 1.0
         self.took_s = 0.0
 
@@ -73,7 +73,7 @@ class Linger:
         """
         if waiting >= math.ceil(self.crowd / places - 1e-9):
             return -math.inf
-        patient = oldest + min(self._cap_s, _SHARE * self.took_s)
+        patient = oldest + min(self.cap_s, _SHARE * self.took_s)
         return min(patient, soonest - self.took_s)
 
 
@@ -81,7 +81,8 @@ class Places:
     """Decides how many batches of one line may be under way at once.
 
     Its trials are measured in batches that ended while others would have left, because only then does the
-    number of places make a difference.
+    number of places make a difference. A number is compared with the one before by what a batch took and by
+    how many requests were answered per second.
 
     Args:
         most: The most that are ever let.
@@ -92,57 +93,60 @@ class Places:
     """
 
     #: Batches of one trial; and for how many trials a change that proved wrong is left, at first and at most.
-    TRIAL, REST, REST_MOST = 24, 4, 64
-    #: By how much a rate must differ to be another one.
-    SLACK = 0.03
+    TRIAL, REST, REST_MOST = 8, 4, 64
+    #: By how much a rate, and by how much the time of a batch, must differ to be another one.
+    RATE_SLACK, TIME_SLACK = 0.03, 0.08
 
     def __init__(self, *, most: int) -> None:
         self._most = most
         self.number = min(2, most)
-        self._rate = 0.0
-        self._step, self._direction = 0, 1
+        self._rate = self._mean_s = 0.0
+        self._step, self._next = 0, 1
         self._rest, self._resting = self.REST, 0
-        self._batches = self._riders = 0
-        self._since = 0.0
+        self._since, self._batches, self._riders, self._took_s = 0.0, 0, 0, 0.0
 
-    def ended(self, now: float, *, riders: int, wanted: bool) -> None:
+    def ended(self, now: float, *, riders: int, took_s: float, wanted: bool) -> None:
         """Take note that a batch ended.
 
         Args:
             now: Monotonic time, in seconds.
             riders: How many rode in it.
+            took_s: How long it took.
             wanted: Whether others waited for its place.
         """
-        if not wanted:
-            self._batches = self._riders = 0
-            return
-        if not self._batches:
-            # the first one only starts the clock
-            self._batches, self._riders, self._since = 1, 0, now
+        if not wanted or not self._batches:
+            # the first one of a trial only starts the clock
+            self._since, self._batches, self._riders, self._took_s = now, int(wanted), 0, 0.0
             return
         self._batches += 1
         self._riders += riders
+        self._took_s += took_s
         if self._batches > self.TRIAL and now > self._since:
-            self._judge(self._riders / (now - self._since))
+            self._judge(self._riders / (now - self._since), self._took_s / self.TRIAL)
             self._batches = 0
 
-    def _judge(self, rate: float) -> None:
-        """Compare a trial's rate with the one before, and choose the next number."""
-        # more places shorten the wait at the same rate, so that fewer must answer more to be kept
-        least = self._rate * (1 + self.SLACK if self._step < 0 else 1 - self.SLACK)
-        if self._step and rate < least:
+    def _judge(self, rate: float, mean_s: float) -> None:
+        """Compare a trial with the one before, and choose the next number."""
+        if self._step > 0:
+            # more places shorten the wait at the same rate
+            undisturbed = mean_s <= self._mean_s * (1 + self.TIME_SLACK)
+            kept = undisturbed or rate >= self._rate * (1 - self.RATE_SLACK)
+            self._next = 2 * self._step if undisturbed else 1
+        else:
+            kept = not self._step or rate > self._rate * (1 + self.RATE_SLACK)
+        if not kept:
             self.number -= self._step
-            self._step, self._direction = 0, -self._step
+            self._next = -1 if self._step > 0 else 1
+            self._step = 0
             self._resting, self._rest = self._rest, min(2 * self._rest, self.REST_MOST)
             return
         if self._step:
             self._rest = self.REST
-        self._rate = rate
+        self._rate, self._mean_s = rate, mean_s
         self._resting -= 1
-        if self._resting > 0:
-            self._step = 0
-            return
-        if not 1 <= self.number + self._direction <= self._most:
-            self._direction = -self._direction
-        self._step = self._direction if 1 <= self.number + self._direction <= self._most else 0
-        self.number += self._step
+        before = self.number
+        if self._resting <= 0:
+            self.number = min(max(self.number + self._next, 1), self._most)
+            if self.number == before:
+                self._next = -1 if self._next > 0 else 1
+        self._step = self.number - before

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Line"]
 
 #: Batches of one line that may be under way at once, at most.
-MOST_PLACES = 8
+MOST_PLACES = 16
 
 
 class Line:
@@ -77,7 +77,7 @@ class Line:
             self._remove(passenger)
 
     def answered(self, ride: Ride, riders: int, took_s: float) -> None:
-        """Take note that some who ride got their answers, or went away; with the last of them a place is free.
+        """Take note that some who ride were answered, or went away; with the last of them a place is free.
 
         That is before the batch ends: calls that nobody waits for any more may take a while to be cancelled.
         """
@@ -90,7 +90,7 @@ class Line:
         wanted = self._under_way >= self._places.number and bool(self._waiting)
         self._under_way -= 1
         self._linger.ended(took_s)
-        self._places.ended(self._loop.time(), riders=len(ride.passengers), wanted=wanted)
+        self._places.ended(self._loop.time(), riders=len(ride.passengers), took_s=took_s, wanted=wanted)
         self._decide()
 
     def _decide(self) -> None:
