@@ -155,7 +155,7 @@ class Gateway:
     async def _publish(self) -> None:
         """Let what was decided here hold in every process, those to come included."""
         config = self._config
-        out = [name for name in (*config.ensembles, *config.models) if self._catalog.is_out(name)]
+        out = tuple(name for name in (*config.ensembles, *config.models) if self._catalog.is_out(name))
         # first for those that start, then for those that run: none can miss both
         runtime.write_decisions(runtime.Decisions(out=out, log=asdict(self._log.settings)), self._directory)
         await self._siblings.ask("adopt", within_s=ADOPT_S)
@@ -224,13 +224,13 @@ def _read_files(name: str, worker: Worker) -> tuple[ModelSpec | None, Mapping[st
         return None, {}
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path, directory: Path) -> Config:
     """Read a configuration and refuse what the models' own files prove impossible, before any is loaded.
 
     Raises:
         ConfigError: With every complaint.
     """
-    config, document = load(path, os.environ)
+    config, document = load(path, os.environ, copy=runtime.config_copy(directory))
     workers = {name: model.worker for name, model in config.models.items()}
     declared = {name: _read_files(name, worker)[0] if worker else None for name, worker in workers.items()}
     complaints = prove(config, document, declared)
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logs.configure(options.log_format)
     try:
-        config = _load(options.config)
+        config = _load(options.config, options.runtime)
         if options.address:
             server = config.server.model_copy(update={"address": options.address})
             config = config.model_copy(update={"server": server})

@@ -3,10 +3,11 @@
 ``SO_REUSEPORT`` lets any process of the same user listen on a port that is in use, and take a share of its
 connections. So whether the port is free is found out without it, in two steps that leave no gap:
 
-- A first socket listens. Of all that are bound to a port only one can do so, but for connections of a former
-  server that have not run out (``SO_REUSEADDR``).
-- A second one joins it and then stays: it never listens, so the kernel gives it no connection, and it lacks
-  ``SO_REUSEADDR``, so whoever else looks finds the port in use.
+- A first socket listens. Of all that are bound to a port and do not share it, only one can.
+- A second one joins it and then stays. It never listens, so the kernel gives it no connection.
+
+Both bind with ``SO_REUSEADDR``, because connections of a former server that run out are no hindrance. The
+second then gives that up: with it, others that have it too would not find the port in use.
 
 Sources: ``socket(7)``; Linux ``inet_connection_sock.c``.
 """
@@ -85,9 +86,11 @@ def _take(family: int, host: str, port: int) -> socket.socket:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         second = socket.socket(family)
         try:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             _both_families(second)
             second.bind((host, first.getsockname()[1]))
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         except OSError:
             second.close()
             raise

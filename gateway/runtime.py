@@ -16,6 +16,7 @@ __all__ = [
     "Decisions",
     "Instance",
     "Layout",
+    "config_copy",
     "control_socket",
     "gateway_name",
     "gateway_processes",
@@ -67,7 +68,7 @@ class Decisions:
         log: What is logged, by the protocol's names; empty = as at the start.
     """
 
-    out: Sequence[str] = ()
+    out: tuple[str, ...] = ()
     log: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -132,9 +133,10 @@ def write_decisions(decisions: Decisions, directory: Path) -> None:
 def read_decisions(directory: Path) -> Decisions:
     """Read the decisions, of which there are none at first."""
     try:
-        return Decisions(**json.loads(_decisions_file(directory).read_text()))
+        read = json.loads(_decisions_file(directory).read_text())
     except FileNotFoundError:
         return Decisions()
+    return Decisions(out=tuple(read["out"]), log=read["log"])
 
 
 def gateway_name(number: int, total: int) -> str:
@@ -145,6 +147,11 @@ def gateway_name(number: int, total: int) -> str:
         ('gateway', 'gateway-1')
     """
     return "gateway" if total == 1 else f"gateway-{number}"
+
+
+def config_copy(directory: Path) -> Path:
+    """Return where the configuration lies as it was when the server started."""
+    return directory / "config.yaml"
 
 
 def control_socket(directory: Path, number: int) -> Path:

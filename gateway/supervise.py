@@ -33,6 +33,7 @@ from workers.model.runtime.threads import available_cpus
 
 if TYPE_CHECKING:
     from gateway.config.schema import Config, Worker
+    from gateway.observe.merge import Counted
 
 __all__ = ["Supervisor", "find_layout", "worker_arguments"]
 
@@ -101,7 +102,7 @@ class Supervisor:
 
     Args:
         config: The configuration.
-        path: The file it came from; the gateway processes read it again.
+        path: The file it came from.
         log_format: ``json`` or ``text``.
         announce: File that is kept up to date with addresses and process ids; None = none.
 
@@ -115,9 +116,13 @@ class Supervisor:
         self._port = MetricsPort(config.server.metrics, ready=self._ready, status=self._status)
         layout = find_layout(config, path)
         total = runtime.gateway_processes(config.server.processes, available_cpus(), _threads(config, layout))
+        if config.server.processes == "auto":
+            _log.info("processes: auto is %d of %.1f CPUs", total, available_cpus())
         self._reservation = reserve(Address.parse(config.server.address)) if total > 1 else None
         self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
         runtime.write_layout(layout, self._directory)
+        # a gateway that is started again must not serve anything else than those beside it
+        shutil.copyfile(path, runtime.config_copy(self._directory))
         found = runtime.instances(layout, self._directory)
         self._workers = {
             instance: Child(instance.name, worker_arguments(config, instance, len(found), log_format))
@@ -210,19 +215,21 @@ class Supervisor:
         return bool(await self._ask_first_ready())
 
     async def _status(self) -> ServerStatus:
-        asked = (self._ask(i, "metrics") for i in range(len(self._gateways)))
-        ready, *answers = await asyncio.gather(self._ready(), *asked)
-        told = [(a["pid"], a["exposition"]) if a else None for a in answers]
+        counting = asyncio.gather(*(self._counted(number) for number in range(len(self._gateways))))
+        ready, counted = await asyncio.gather(self._ready(), counting)
         children = [*self._gateways, *self._workers.values()]
         return ServerStatus(
             ready=ready,
-            counted={
-                gateway.name: self._totals.counted(gateway.name, said)
-                for gateway, said in zip(self._gateways, told, strict=True)
-            },
+            counted=dict(zip((gateway.name for gateway in self._gateways), counted, strict=True)),
             restarts={child.name: child.restarts for child in children},
             running={child.name: child.pid is not None for child in children},
         )
+
+    async def _counted(self, number: int) -> Counted:
+        answer = await self._ask(number, "metrics")
+        said = (answer["pid"], answer["exposition"]) if answer else None
+        # taken in as it comes, not when all are there: what comes later is newer
+        return self._totals.counted(self._gateways[number].name, said)
 
     async def _keep_announced(self) -> None:
         """Tell when the server is ready for the first time, and from then on keep the announce file true."""
