@@ -375,6 +375,24 @@ def test_what_was_decided_would_be_forgotten_if_it_were_not_kept(own: Served) ->
         assert [refused(reached[name][0], "e") for name in NAMES] == [True, False]
 
 
+def test_a_process_that_hangs_delays_the_operator_for_a_while_and_then_adopts_what_it_missed(
+    own: Served,
+) -> None:
+    """The call is confirmed without it; once it is back to itself it does as the others."""
+    with spread(own) as reached, admin(own) as operator:
+        missing = reached[NAMES[1]][0]
+        hung = pids(own)[1]
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            operator.unload_model("e")
+            assert time.monotonic() - started < 8
+            assert refused(reached[NAMES[0]][0], "e")
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        eventually(lambda: refused(missing, "e"), within_s=5, what="it has adopted it")
+
+
 def test_a_model_is_loaded_and_unloaded_once_and_every_process_knows(own: Served) -> None:
     """A new version is told and answers everywhere when the call returns; so is one that is gone."""
     with spread(own) as reached, admin(own) as operator:
@@ -424,10 +442,17 @@ def test_a_signal_drains_all_processes_at_once_and_loses_no_call(own: Served) ->
     """Calls in flight on either are answered, new ones are refused, exit code 0, no orphan."""
     everyone, address, expected = own.everyone(), own.address, 60_000
     assert len(everyone) == 4
-    with in_flight(own, expected) as told:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(address)) for _ in range(4)]
+        told = stack.enter_context(in_flight(own, expected))
+        load = stack.enter_context(loading(clients))
+        eventually(lambda: load.answers > 20, within_s=10, what="there is load as well")
         own.process.send_signal(signal.SIGTERM)
         eventually(lambda: unreachable(address), within_s=5, what="new connections are refused")
+        eventually(lambda: load.failures, within_s=5, what="callers are told")
         early = len(told)
+    # the latter is gRPC's own word for what arrives in the instant of closing, and never reached us
+    assert set(load.failures) <= {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}
     assert [answer for answer in told if answer != [expected]] == []
     assert early < len(told)
     assert own.process.wait(15) == 0
