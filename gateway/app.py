@@ -147,9 +147,11 @@ class Gateway:
         return bytes(response.SerializeToString())
 
     async def _tell_adopted(self) -> bytes:
+        self._adopt()
+        # what was loaded there serves here only when it is known here
         await asyncio.gather(*(self._members[name].refresh() for name in self._loadable))
         self._compile()
-        self._adopt()
+        self._listeners.show_health()
         return b""
 
     async def _publish(self) -> None:

@@ -115,9 +115,10 @@ class Supervisor:
         self._announce = announce
         self._port = MetricsPort(config.server.metrics, ready=self._ready, status=self._status)
         layout = find_layout(config, path)
-        total = runtime.gateway_processes(config.server.processes, available_cpus(), _threads(config, layout))
-        if config.server.processes == "auto":
-            _log.info("processes: auto is %d of %.1f CPUs", total, available_cpus())
+        wanted, cpus = config.server.processes, available_cpus()
+        total = runtime.gateway_processes(wanted, cpus, _threads(config, layout))
+        if wanted == "auto":
+            _log.info("processes: auto is %d of %.1f CPUs", total, cpus)
         self._reservation = reserve(Address.parse(config.server.address)) if total > 1 else None
         self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
         runtime.write_layout(layout, self._directory)
