@@ -226,7 +226,8 @@ def _type(annotation: Any) -> str:
         a for part in (annotation, *get_args(annotation)) for a in get_args(part) if isinstance(a, str)
     ]
     if literal:
-        return " \\| ".join(f"`{value}`" for value in literal)
+        number = any(get_args(part)[:1] == (int,) for part in get_args(annotation))
+        return " \\| ".join([*(["integer"] if number else []), *(f"`{value}`" for value in literal)])
     for word, plain in {
         "float": "number",
         "int": "integer",

@@ -1,7 +1,7 @@
-"""The gateway process: builds everything from a configuration, serves, drains.
+"""A gateway process: builds everything from a configuration, serves, drains.
 
-``python -m gateway.app CONFIG --runtime DIR`` is started by ``accord serve``; inside a program, use
-:class:`Gateway`.
+``python -m gateway.app CONFIG --runtime DIR`` is started by ``accord serve``, once or several times; inside a
+program, use :class:`Gateway`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import json
 import logging
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import runtime
+from gateway import control, runtime
 from gateway.check import prove
 from gateway.config import Config, ConfigError, load
 from gateway.edge.admission import Admission
@@ -30,12 +31,13 @@ from gateway.members.loading import Loading
 from gateway.members.oip import OipMember
 from gateway.observe.metrics import Metrics
 from gateway.observe.statistics import Ledger
-from protos import logs
+from gateway.siblings import Siblings
+from protos import logs, oip
 from workers.model import interface, repository
 from workers.model.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.config.schema import InProcess, Worker
     from gateway.edge.services.repository import Loadable
@@ -46,6 +48,9 @@ __all__ = ["Gateway", "main"]
 
 _log = logging.getLogger(__name__)
 
+#: How long another process may take to act on what was decided, in seconds.
+ADOPT_S = 5.0
+
 
 class Gateway:
     """Everything that one gateway process serves with.
@@ -54,10 +59,15 @@ class Gateway:
         config: The configuration.
         directory: The runtime directory, where local workers listen.
         log_format: The form of the log's lines, to be told to clients that ask.
+        siblings: The gateway processes that serve the same; default: none.
     """
 
-    def __init__(self, config: Config, directory: Path, *, log_format: str = "text") -> None:
+    def __init__(
+        self, config: Config, directory: Path, *, log_format: str = "text", siblings: Siblings | None = None
+    ) -> None:
         self._config = config
+        self._directory = directory
+        self._siblings = siblings or Siblings(directory)
         self._metrics = Metrics()
         self._changed = asyncio.Event()
         self._members = _members(config, directory, self._changed.set)
@@ -78,13 +88,24 @@ class Gateway:
             admission=self._admission,
             coalescer=self._coalescer,
         )
+        self._ledger = Ledger()
+        self._log = oip.LogService(log_format=log_format, on_change=self._publish)
+        loadable = _loadable(config, self._members)
+        #: What all processes ask, and another of them may have loaded.
+        self._shared = [
+            member
+            for name, member in self._members.items()
+            if name in loadable and isinstance(member, OipMember)
+        ]
         self._listeners = Listeners(
             config.server,
             asker,
             metrics=self._metrics,
-            ledger=Ledger(),
-            loadable=_loadable(config, self._members),
-            log_format=log_format,
+            ledger=self._ledger,
+            loadable=loadable,
+            log=self._log,
+            siblings=self._siblings,
+            publish=self._publish,
         )
         self._follower: asyncio.Task[None] | None = None
         self.address = ""
@@ -96,6 +117,7 @@ class Gateway:
             OSError: If the address cannot be bound.
         """
         self._log_problems()
+        self._adopt()
         self.address, *admin = await self._listeners.start()
         _log.info("gateway listens", extra={"address": self.address, "admin": "".join(admin)})
         for member in self._members.values():
@@ -112,28 +134,68 @@ class Gateway:
         for member in self._members.values():
             await member.close()
 
-    def status(self) -> dict[str, object]:
-        """Return address, readiness and metrics, for the parent process."""
+    def answers(self) -> Mapping[str, Callable[[], Awaitable[bytes]]]:
+        """Return what the parent and the siblings may ask, by word."""
+        return {
+            "status": self._tell_status,
+            "metrics": self._tell_metrics,
+            "statistics": self._tell_statistics,
+            "adopt": self._tell_adopted,
+        }
+
+    async def _tell_status(self) -> bytes:
+        ready = self._catalog.server_ready() and not self._admission.draining
+        return json.dumps({"address": self.address, "ready": ready}).encode()
+
+    async def _tell_metrics(self) -> bytes:
         self._metrics.in_flight(self._admission.in_flight)
         for name, member in self._members.items():
             self._metrics.replicas_ready(name, member.replicas_ready)
-        return {
-            "address": self.address,
-            "ready": self._catalog.server_ready() and not self._admission.draining,
-            "metrics": self._metrics.exposition(),
-        }
+        return json.dumps({"pid": os.getpid(), "exposition": self._metrics.exposition()}).encode()
+
+    async def _tell_statistics(self) -> bytes:
+        response = oip.statistics_response(self._ledger.entries())
+        return bytes(response.SerializeToString())
+
+    async def _tell_adopted(self) -> bytes:
+        self._adopt()
+        # what was loaded there serves here only when it is known here
+        await asyncio.gather(*(member.refresh() for member in self._shared))
+        self._compile()
+        self._listeners.show_health()
+        return b""
+
+    async def _publish(self) -> None:
+        """Let what was decided here hold in every process, those to come included."""
+        config = self._config
+        out = tuple(name for name in (*config.ensembles, *config.models) if self._catalog.is_out(name))
+        # first for those that start, then for those that run: none can miss both
+        runtime.write_decisions(runtime.Decisions(out=out, log=asdict(self._log.settings)), self._directory)
+        await self._siblings.ask("adopt", within_s=ADOPT_S)
+
+    def _adopt(self) -> None:
+        """Take over what was decided."""
+        decisions = runtime.read_decisions(self._directory)
+        for name in (*self._config.ensembles, *self._config.models):
+            (self._catalog.take_out if name in decisions.out else self._catalog.take_in)(name)
+        if decisions.log:
+            self._log.adopt(oip.LogSettings(**decisions.log))
+        self._listeners.show_health()
 
     async def _follow(self) -> None:
         """Keep plans and health up to date with the members."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                if self._catalog.refresh():
-                    self._log_problems()
-            except Exception:  # noqa: BLE001 - a plug-in's bug must not end the watch
-                _log.exception("a plan could not be compiled; the former ones are served")
+            self._compile()
             self._listeners.show_health()
+
+    def _compile(self) -> None:
+        try:
+            if self._catalog.refresh():
+                self._log_problems()
+        except Exception:  # noqa: BLE001 - a plug-in's bug must not end the watch
+            _log.exception("a plan could not be compiled; the former ones are served")
 
     def _log_problems(self) -> None:
         for problem in self._catalog.problems:
@@ -172,11 +234,14 @@ def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> 
 
 
 def _loadable(config: Config, members: Mapping[str, Backend]) -> dict[str, Loadable]:
-    """Return the models that may be loaded and unloaded: all of ours but those that follow their files."""
+    """Return the models that may be loaded and unloaded: all of ours but those that follow their files.
+
+    Nor those in process where there are several: each process has its own, and a call reaches one.
+    """
     found: dict[str, Loadable] = {}
     for name, member in members.items():
         worker = config.models[name].worker
-        if isinstance(member, InProcessMember):
+        if isinstance(member, InProcessMember) and config.server.processes == 1:
             found[name] = member
         elif isinstance(member, OipMember) and worker is not None and worker.poll_s is None:
             found[name] = Loading(member)
@@ -196,13 +261,13 @@ def _read_files(
         return None, {}
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path, directory: Path) -> Config:
     """Read a configuration and refuse what the models' own files prove impossible, before any is loaded.
 
     Raises:
         ConfigError: With every complaint.
     """
-    config, document = load(path, os.environ)
+    config, document = load(path, os.environ, copy=runtime.config_copy(directory))
     locals_ = {name: model.local for name, model in config.models.items()}
     declared = {name: _read_files(name, local)[0] if local else None for name, local in locals_.items()}
     complaints = prove(config, document, declared)
@@ -211,8 +276,8 @@ def _load(path: Path) -> Config:
     return config
 
 
-async def _serve(config: Config, directory: Path, log_format: str) -> None:
-    gateway = Gateway(config, directory, log_format=log_format)
+async def _serve(config: Config, siblings: Siblings, log_format: str) -> None:
+    gateway = Gateway(config, siblings.directory, log_format=log_format, siblings=siblings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -224,15 +289,12 @@ async def _serve(config: Config, directory: Path, log_format: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
 
-    async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(json.dumps(gateway.status()).encode())
-        writer.close()
-
+    # before it starts: a decision that comes too late to be read then can be told
+    asked = await control.listen(siblings.socket, gateway.answers())
     await gateway.start()
-    control = await asyncio.start_unix_server(tell, runtime.control_socket(directory))
     await stop.wait()
     await gateway.stop()
-    control.close()
+    asked.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -241,11 +303,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--runtime", type=Path, required=True, help="directory of the workers' sockets")
     parser.add_argument("--log-format", choices=("json", "text"), default="text")
+    parser.add_argument("--address", help="where to listen, if not where the configuration says")
+    parser.add_argument("--number", type=int, default=0, help="which of the gateway processes this is")
+    parser.add_argument("--total", type=int, default=1, help="how many share the address")
     options = parser.parse_args(arguments)
     logs.configure(options.log_format)
     try:
-        config = _load(options.config)
-        asyncio.run(_serve(config, options.runtime, options.log_format))
+        config = _load(options.config, options.runtime)
+        if options.address:
+            server = config.server.model_copy(update={"address": options.address})
+            config = config.model_copy(update={"server": server})
+        siblings = Siblings(options.runtime, options.number, options.total)
+        asyncio.run(_serve(config, siblings, options.log_format))
     except ConfigError as error:
         _log.error("%s", error)
         return 2

@@ -1,16 +1,32 @@
-"""What the processes of one server know of each other: the workers, and names in the runtime directory."""
+"""What the processes of one server know of each other: how many there are, and their runtime directory."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway.config.scalars import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Instance", "Layout", "control_socket", "instances", "read_layout", "spread", "write_layout"]
+__all__ = [
+    "Decisions",
+    "Instance",
+    "Layout",
+    "config_copy",
+    "control_socket",
+    "gateway_name",
+    "gateway_processes",
+    "instances",
+    "read_decisions",
+    "read_layout",
+    "spread",
+    "write_decisions",
+    "write_layout",
+]
 
 #: By model the device of each of its worker processes; empty = the worker's own choice.
 Layout = Mapping[str, Sequence[str]]
@@ -41,6 +57,39 @@ class Instance:
     def target(self) -> str:
         """Its gRPC target."""
         return f"unix:{self.socket}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """What the operator decided while the server runs, for every gateway process, however often started.
+
+    Args:
+        out: Names that were taken out.
+        log: What is logged, by the protocol's names; empty = as at the start.
+    """
+
+    out: tuple[str, ...] = ()
+    log: Mapping[str, Any] = field(default_factory=dict)
+
+
+def gateway_processes(wanted: int | Literal["auto"], cpus: float, threads: Sequence[int | None]) -> int:
+    """Return how many gateway processes there are to be.
+
+    Args:
+        wanted: A number, or ``auto`` for the CPUs that the workers' threads leave, at least 1.
+        cpus: CPUs that the server may use.
+        threads: Those of each worker process; None = its share of all CPUs.
+
+    Example:
+        >>> gateway_processes("auto", 16.0, [2, 2, 4]), gateway_processes("auto", 8.0, [None, None])
+        (8, 1)
+        >>> gateway_processes("auto", 4.5, []), gateway_processes(3, 1.0, [8])
+        (4, 3)
+    """
+    if wanted != "auto":
+        return wanted
+    taken = sum(own or max(1, int(cpus / len(threads))) for own in threads)
+    return min(MAX_PROCESSES, max(1, int(cpus - taken)))
 
 
 def spread(devices: Sequence[str], number: int | None) -> list[str]:
@@ -74,9 +123,44 @@ def read_layout(directory: Path) -> dict[str, list[str]]:
     return layout
 
 
-def control_socket(directory: Path) -> Path:
-    """Return where the gateway process tells the parent how it is."""
-    return directory / "gateway.sock"
+def write_decisions(decisions: Decisions, directory: Path) -> None:
+    """Leave the decisions where every gateway process finds them; nobody reads half of them."""
+    part = directory / "decisions.part"
+    part.write_text(json.dumps(asdict(decisions)))
+    part.replace(_decisions_file(directory))
+
+
+def read_decisions(directory: Path) -> Decisions:
+    """Read the decisions, of which there are none at first."""
+    try:
+        read = json.loads(_decisions_file(directory).read_text())
+    except FileNotFoundError:
+        return Decisions()
+    return Decisions(out=tuple(read["out"]), log=read["log"])
+
+
+def gateway_name(number: int, total: int) -> str:
+    """Return a gateway process's name in logs and metrics; no worker's is like it.
+
+    Example:
+        >>> gateway_name(0, 1), gateway_name(1, 2)
+        ('gateway', 'gateway-1')
+    """
+    return "gateway" if total == 1 else f"gateway-{number}"
+
+
+def config_copy(directory: Path) -> Path:
+    """Return where the configuration lies as it was when the server started."""
+    return directory / "config.yaml"
+
+
+def control_socket(directory: Path, number: int) -> Path:
+    """Return where a gateway process is asked by its parent and its siblings."""
+    return directory / f"g{number}.sock"
+
+
+def _decisions_file(directory: Path) -> Path:
+    return directory / "decisions.json"
 
 
 def _layout_file(directory: Path) -> Path:

@@ -1,10 +1,11 @@
-"""The parent process: starts workers and gateway, restarts what dies, owns the metrics port.
+"""The parent process: starts workers and gateways, restarts what dies, owns the metrics port.
 
 Rules:
 
 - It imports no gRPC and no model runtime, so that nothing a model or a client does can hang or kill it.
 - Every child is tethered (``gateway.tether``): none outlives the parent, however that one dies.
-- First signal: the gateway drains, then the workers stop. Second signal: everything stops at once.
+- First signal: the gateways drain, then the workers stop. Second signal: everything stops at once.
+- A single gateway process listens where the configuration says. Several share a port that the parent holds.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway import runtime
+from gateway import control, runtime
+from gateway.child import Child
+from gateway.observe.merge import Totals
 from gateway.observe.port import MetricsPort, ServerStatus
-from gateway.policies.backoff import Backoff
+from gateway.reserve import reserve
+from protos.address import Address
 from workers.model.runtime.devices import available_gpus
+from workers.model.runtime.threads import available_cpus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.config.schema import Config, Worker
+    from gateway.observe.merge import Counted
 
 __all__ = ["Supervisor", "find_layout", "worker_arguments"]
 
@@ -41,97 +43,8 @@ _log = logging.getLogger(__name__)
 WORKER_GRACE_S = 5.0
 _POLL_S = 0.2
 _REAP_S = 2.0
-#: Exit codes of the gateway process that another start would not change: bad configuration, address in use.
-FINAL_CODES = {2, 4}
-
-
-@dataclass(slots=True, eq=False)
-class _Child:
-    """A process that is kept running."""
-
-    name: str
-    arguments: Sequence[str]
-    backoff: Backoff = field(default_factory=Backoff)
-    process: asyncio.subprocess.Process | None = None
-    exit_code: int = 1
-    restarts: int = 0
-    stopping: bool = False
-
-    @property
-    def pid(self) -> int | None:
-        running = self.process is not None and self.process.returncode is None
-        return self.process.pid if running and self.process else None
-
-    async def keep_running(self) -> None:
-        """Start the process again and again, with back-off, until told to stop."""
-        failures = 0
-        while True:
-            started = time.monotonic()
-            try:
-                code = await self._run_once()
-            except OSError as error:
-                # too many files or processes, say: as transient as any other failed start
-                _log.error("%s cannot be started: %s", self.name, error)
-                code = 1
-            self.exit_code = code
-            if self.stopping or code in FINAL_CODES:
-                return
-            failures = self.backoff.failures(failures, time.monotonic() - started)
-            delay_s = self.backoff.delay_s(failures)
-            _log.error("%s ended (%s); starting it again in %.1f s", self.name, _ending(code), delay_s)
-            await asyncio.sleep(delay_s)
-            self.restarts += 1
-
-    async def _run_once(self) -> int:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway.tether",
-            *self.arguments,
-            # the child takes the end of this pipe for the parent's death
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert self.process.stderr is not None  # noqa: S101 - it is a pipe, see above
-        await _forward(self.name, self.process.stderr)
-        return await self.process.wait()
-
-    async def stop(self, grace_s: float) -> None:
-        """Ask the process to end, and kill it when it does not in time."""
-        self.stopping = True
-        if self.pid is None or self.process is None:
-            return
-        self.process.terminate()
-        try:
-            await asyncio.wait_for(self.process.wait(), grace_s)
-        except TimeoutError:
-            _log.error("%s did not end within %.1f s and is killed", self.name, grace_s)
-            self.process.kill()
-            await self.process.wait()
-
-
-async def _forward(name: str, stream: asyncio.StreamReader) -> None:
-    """Copy a child's log lines to ours, each with the child's name."""
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:
-            continue  # a line beyond the reader's limit is dropped, the child is not
-        if not line:
-            return
-        text = line.decode(errors="replace").rstrip()
-        try:
-            event = json.loads(text)
-            text = json.dumps({**event, "process": name})
-        except (ValueError, TypeError):
-            text = f"[{name}] {text}"
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the line has been through a logger already
-
-
-def _ending(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+#: How long a gateway process may take to tell how it is.
+_TELL_S = 2.0
 
 
 def worker_arguments(config: Config, instance: runtime.Instance, total: int, log_format: str) -> list[str]:
@@ -178,30 +91,52 @@ def _says_instances(name: str, worker: Worker) -> bool:
     return path.is_file() and b"instance_group" in path.read_bytes()
 
 
+def _threads(config: Config, layout: runtime.Layout) -> list[int | None]:
+    """Return the threads of each worker process, as far as the configuration says."""
+    workers = [(config.models[name].worker, devices) for name, devices in layout.items()]
+    return [worker.threads for worker, devices in workers if worker is not None for _ in devices]
+
+
 class Supervisor:
-    """Runs one server: its workers, its gateway and the metrics port.
+    """Runs one server: its workers, its gateway processes and the metrics port.
 
     Args:
         config: The configuration.
-        path: The file it came from; the gateway process reads it again.
+        path: The file it came from.
         log_format: ``json`` or ``text``.
         announce: File that is kept up to date with addresses and process ids; None = none.
+
+    Raises:
+        OSError: If an address is in use.
     """
 
     def __init__(self, config: Config, path: Path, *, log_format: str, announce: Path | None = None) -> None:
         self._config = config
         self._announce = announce
-        self._port = MetricsPort(config.server.metrics, self._status)
-        self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
+        self._port = MetricsPort(config.server.metrics, ready=self._ready, status=self._status)
         layout = find_layout(config, path)
+        wanted, cpus = config.server.processes, available_cpus()
+        total = runtime.gateway_processes(wanted, cpus, _threads(config, layout))
+        if wanted == "auto":
+            _log.info("processes: auto is %d of %.1f CPUs", total, cpus)
+        self._reservation = reserve(Address.parse(config.server.address)) if total > 1 else None
+        self._directory = Path(tempfile.mkdtemp(prefix="accord-"))  # mode 0700
         runtime.write_layout(layout, self._directory)
+        # a gateway that is started again must not serve anything else than those beside it
+        shutil.copyfile(path, runtime.config_copy(self._directory))
         found = runtime.instances(layout, self._directory)
         self._workers = {
-            instance: _Child(instance.name, worker_arguments(config, instance, len(found), log_format))
+            instance: Child(instance.name, worker_arguments(config, instance, len(found), log_format))
             for instance in found
         }
         gateway = ["gateway.app", str(path), "--runtime", str(self._directory), "--log-format", log_format]
-        self._gateway = _Child("gateway", gateway)
+        if self._reservation is not None:
+            gateway += ["--address", self._reservation.address.text, "--total", str(total)]
+        self._gateways = [
+            Child(runtime.gateway_name(i, total), [*gateway, "--number", str(i)], replaceable=total > 1)
+            for i in range(total)
+        ]
+        self._totals = Totals()
 
     async def run(self) -> int:
         """Serve until a signal; return the exit code."""
@@ -213,17 +148,18 @@ class Supervisor:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
-        children = [self._gateway, *self._workers.values()]
+        children = [*self._gateways, *self._workers.values()]
         tasks = [asyncio.create_task(child.keep_running()) for child in children]
         announcing = asyncio.create_task(self._keep_announced())
         try:
             self._port.start()
-            # the gateway's keeper returns by itself only when another start would be in vain
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait([stopped, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
+            # a gateway's keeper returns by itself only when another start would be in vain
+            stopped, keepers = asyncio.create_task(stop.wait()), tasks[: len(self._gateways)]
+            await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 stopped.cancel()
-                return self._gateway.exit_code
+                ended = [keeper.done() for keeper in keepers].index(True)
+                return self._gateways[ended].exit_code
             _log.info("stopping: the gateway drains, then the workers stop; a second signal stops at once")
             stopping = asyncio.create_task(self._stop())
             forced = asyncio.create_task(force.wait())
@@ -244,47 +180,70 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, announcing, return_exceptions=True)
             self._port.stop()
+            if self._reservation is not None:
+                self._reservation.close()
             shutil.rmtree(self._directory, ignore_errors=True)
             if self._announce is not None:
                 self._announce.unlink(missing_ok=True)
 
     async def _stop(self) -> None:
-        await self._gateway.stop(self._config.server.drain_s + WORKER_GRACE_S)
+        # all at once: whoever drained later would still be sent new connections
+        drain_s = self._config.server.drain_s + WORKER_GRACE_S
+        await asyncio.gather(*(gateway.stop(drain_s) for gateway in self._gateways))
         await asyncio.gather(*(worker.stop(WORKER_GRACE_S) for worker in self._workers.values()))
 
-    async def _ask_gateway(self) -> dict[str, Any]:
-        """Ask the gateway process how it is; an empty answer means that it cannot tell."""
+    async def _ask(self, number: int, word: str) -> dict[str, Any]:
+        """Ask a gateway process; an empty answer means that it cannot tell."""
+        path = runtime.control_socket(self._directory, number)
+        answer: dict[str, Any] = json.loads(await control.ask(path, word, within_s=_TELL_S) or "{}")
+        return answer
+
+    async def _ask_first_ready(self) -> dict[str, Any]:
+        """Return the first answer of a gateway process that is ready; when one is, the server is."""
+        asking = [asyncio.create_task(self._ask(i, "status")) for i in range(len(self._gateways))]
         try:
-            async with asyncio.timeout(2.0):
-                reader, writer = await asyncio.open_unix_connection(runtime.control_socket(self._directory))
-                try:
-                    answer: dict[str, Any] = json.loads(await reader.read())
+            for next_answer in asyncio.as_completed(asking):
+                answer = await next_answer
+                if answer.get("ready"):
                     return answer
-                finally:
-                    writer.close()
-        except (OSError, ValueError, TimeoutError):
             return {}
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _ready(self) -> bool:
+        return bool(await self._ask_first_ready())
 
     async def _status(self) -> ServerStatus:
-        gateway = await self._ask_gateway()
+        counting = asyncio.gather(*(self._counted(number) for number in range(len(self._gateways))))
+        ready, counted = await asyncio.gather(self._ready(), counting)
+        children = [*self._gateways, *self._workers.values()]
         return ServerStatus(
-            ready=bool(gateway.get("ready")),
-            gateway_metrics=str(gateway.get("metrics", "")),
-            restarts={c.name: c.restarts for c in (self._gateway, *self._workers.values())},
-            running={c.name: c.pid is not None for c in (self._gateway, *self._workers.values())},
+            ready=ready,
+            counted=dict(zip((gateway.name for gateway in self._gateways), counted, strict=True)),
+            restarts={child.name: child.restarts for child in children},
+            running={child.name: child.pid is not None for child in children},
         )
+
+    async def _counted(self, number: int) -> Counted:
+        answer = await self._ask(number, "metrics")
+        said = (answer["pid"], answer["exposition"]) if answer else None
+        # taken in as it comes, not when all are there: what comes later is newer
+        return self._totals.counted(self._gateways[number].name, said)
 
     async def _keep_announced(self) -> None:
         """Tell when the server is ready for the first time, and from then on keep the announce file true."""
         announced: dict[str, Any] = {}
         while True:
-            gateway = await self._ask_gateway()
-            if gateway.get("ready") or announced:
+            gateway = await self._ask_first_ready()
+            if gateway or announced:
                 facts = {
                     "address": gateway.get("address", announced.get("address")),
                     "metrics": self._port.address,
                     "pid": os.getpid(),
-                    "gateway_pid": self._gateway.pid,
+                    "gateway_pid": self._gateways[0].pid,
+                    "gateway_pids": [gateway.pid for gateway in self._gateways],
                     "workers": [
                         {"model": instance.model, "instance": instance.number, "pid": worker.pid}
                         for instance, worker in self._workers.items()

@@ -38,6 +38,7 @@ __all__ = [
     "CHANNEL_OPTIONS",
     "MAX_MESSAGE_BYTES",
     "SERVER_OPTIONS",
+    "SHARED_PORT_OPTIONS",
     "handlers",
 ]
 
@@ -63,6 +64,12 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
+)
+
+#: For processes that listen on one port together; everybody else must find a port in use.
+SHARED_PORT_OPTIONS = (
+    *(option for option in SERVER_OPTIONS if option[0] != "grpc.so_reuseport"),
+    ("grpc.so_reuseport", 1),
 )
 
 #: Reconnect quickly: gRPC's own back-off (1 s to 120 s) is made for the wide area, not for a local worker.

@@ -80,7 +80,7 @@ class Served:
 
     def everyone(self) -> list[int]:
         facts = self.facts()
-        return [facts["gateway_pid"], *(w["pid"] for w in facts["workers"] if w["pid"])]
+        return [*filter(None, facts["gateway_pids"]), *(w["pid"] for w in facts["workers"] if w["pid"])]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -27,7 +27,7 @@ def command(
         Path | None, typer.Option(help="Keep addresses and process ids in this JSON file, once ready.")
     ] = None,
 ) -> None:
-    """Serve a configuration: its workers, its gateway and the metrics port, until SIGTERM or Ctrl-C.
+    """Serve a configuration: its workers, its gateways and the metrics port, until SIGTERM or Ctrl-C.
 
     Exit codes: 0 after a drain; 2 bad configuration; 4 an address cannot be bound; 1 anything else.
     """
@@ -39,7 +39,7 @@ def command(
     try:
         code = asyncio.run(_serve(Supervisor, config, file, log_format, announce))
     except OSError as error:
-        fail(f"server.metrics: cannot listen on {config.server.metrics}: {error.strerror}", code=4)
+        fail(str(error), code=4)
     if code:
         err.print("[bold red]stopped with an error[/]")
     raise typer.Exit(code)

@@ -79,12 +79,15 @@ class Document:
         return Complaint(str(self.path), _line(self.tree, path), dotted, problem)
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Config, Document]:
+def load(
+    path: Path, environment: Mapping[str, str] | None = None, *, copy: Path | None = None
+) -> tuple[Config, Document]:
     """Read, override and validate a configuration file.
 
     Args:
         path: The YAML file.
         environment: Variables that may override ``server`` keys.
+        copy: What to read in its place: a copy from when the file was read first.
 
     Returns:
         The configuration, with paths resolved against the file's folder, and its document.
@@ -93,7 +96,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Conf
         ConfigError: With every complaint of the first stage that fails.
     """
     try:
-        document = _parse(path, environment or {})
+        document = _parse(path, copy or path, environment or {})
         tree = _plain(document.tree)
     except RecursionError:  # by its depth, or by an alias to a part around it
         raise ConfigError([Complaint(str(path), 0, "", "is nested too deeply")]) from None
@@ -107,10 +110,10 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Conf
     return config, document
 
 
-def _parse(path: Path, environment: Mapping[str, str]) -> Document:
+def _parse(path: Path, source: Path, environment: Mapping[str, str]) -> Document:
     yaml = YAML(typ="rt")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([Complaint(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
@@ -21,6 +21,7 @@ __all__ = [
     "HostPort",
     "Name",
     "Passed",
+    "Processes",
     "Seconds",
     "Target",
     "Version",
@@ -40,6 +41,19 @@ def _version(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _processes(value: object) -> object:
+    # before the union is tried: its two accounts of what is wrong would be one too many
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_PROCESSES
+    if value != "auto" and not number:
+        raise ValueError(f"must be a number from 1 to {MAX_PROCESSES}, or auto, not {value!r:.64}")
+    return value
+
+
+#: Most gateway processes of a server.
+MAX_PROCESSES = 64
+Processes = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_PROCESSES)] | Literal["auto"], BeforeValidator(_processes)
+]
 Version = Annotated[str, BeforeValidator(_version), Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 
 

@@ -18,6 +18,7 @@ from gateway.config.scalars import (
     HostPort,
     Name,
     Passed,
+    Processes,
     Seconds,
     Target,
     Version,
@@ -55,14 +56,16 @@ class Server(_Section):
     """Where the read-only HTTP port listens: `/metrics`, `/healthz`, `/readyz`."""
     edge: Literal["auto", "grpc"] = "auto"
     """Which edge serves: `grpc` is the pure Python one; `auto` takes the best there is."""
+    processes: Processes = 1
+    """Gateway processes that share address and workers; `auto`: the CPUs that the workers' threads leave."""
     deadline_s: Seconds = 30.0
     """Budget of a call to a model or ensemble that sets none: both cap and default."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 60 * 1024 * 1024
     """Largest request message; larger ones are refused with REQUEST_TOO_LARGE."""
     max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
-    """Bytes of all request messages held at once; more are refused with OVERLOADED."""
+    """Bytes of all request messages that a process holds at once; more are refused with OVERLOADED."""
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
-    """Calls admitted at once; more are refused with OVERLOADED."""
+    """Calls that a process admits at once; more are refused with OVERLOADED."""
     max_linger_s: Annotated[float, Field(ge=0, le=1)] = 0.005
     """Longest time that a request waits for others to ride in one batch with it; alone it never waits."""
     max_batch_bytes: Annotated[int, Field(ge=1024, le=32 * 1024 * 1024)] = 16 * 1024 * 1024

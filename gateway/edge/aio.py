@@ -10,7 +10,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from protos import oip
-from protos.rpc import SERVER_OPTIONS, handlers
+from protos.rpc import SERVER_OPTIONS, SHARED_PORT_OPTIONS, handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ class GrpcEdge:
         reflection_enabled: Whether reflection is served.
         compression: How answers are compressed, a key of :data:`COMPRESSIONS`.
         guard: Raises an AccordError for callers who may not call; health and reflection are for all.
+        shared_port: Whether other processes of the server listen on the same port.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class GrpcEdge:
         reflection_enabled: bool,
         compression: str = "none",
         guard: Callable[[CallContext], None] | None = None,
+        shared_port: bool = False,
     ) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS, compression=COMPRESSIONS[compression])
+        options = SHARED_PORT_OPTIONS if shared_port else SERVER_OPTIONS
+        self._server = grpc.aio.server(options=options, compression=COMPRESSIONS[compression])
         for name, methods in services.items():
             unsupported = oip.unoffered(methods) if name == oip.SERVICE else {}
             self._server.add_generic_rpc_handlers(

@@ -1,7 +1,8 @@
 """Where the gateway listens and what it offers there: one address for callers, and one for the operator.
 
 What changes the server is offered at the admin address only: a unix socket whose file decides who may, or a
-loopback port that asks for a token. Everything else is offered at both.
+loopback port that asks for a token. Everything else is offered at both. Where several gateway processes share
+the callers' port, the admin address is the first one's.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from protos.health import Health
 from protos.service import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config.schema import Server
     from gateway.edge.ask import Asker
     from gateway.edge.services.repository import Loadable
     from gateway.observe.metrics import Metrics
     from gateway.observe.statistics import Ledger
+    from gateway.siblings import Siblings
     from protos.service import Rpc
 
 __all__ = ["Listeners"]
@@ -44,7 +46,9 @@ class Listeners:
         metrics: Counts requests.
         ledger: What was done so far.
         loadable: The models that can be loaded and unloaded, by name.
-        log_format: The form of the log's lines, to be told to clients that ask.
+        log: What is logged.
+        siblings: The other processes of the server.
+        publish: Tells them when something was taken in or out.
     """
 
     def __init__(
@@ -55,13 +59,16 @@ class Listeners:
         metrics: Metrics,
         ledger: Ledger,
         loadable: Mapping[str, Loadable],
-        log_format: str,
+        log: oip.LogService,
+        siblings: Siblings,
+        publish: Callable[[], Awaitable[None]],
     ) -> None:
         self._asker = asker
+        self._publish = publish
         self._health = Health(plan.name for plan in asker.catalog.plans())
         accounts = Accounts(asker, metrics, ledger)
-        inference = InferenceService(asker, accounts, ledger)
-        ensembles, log = EnsembleService(asker, accounts).methods(), oip.LogService(log_format=log_format)
+        inference = InferenceService(asker, accounts, ledger, siblings)
+        ensembles = EnsembleService(asker, accounts).methods()
         address, reflect = Address.parse(server.address), server.reflection
         public = GrpcEdge(
             {
@@ -71,10 +78,11 @@ class Listeners:
             self._health,
             reflection_enabled=address.is_local if reflect is None else reflect,
             compression=server.response_compression,
+            shared_port=siblings.total > 1,
         )
         self._edges = [(public, address)]
-        if server.admin:
-            repository = RepositoryService(asker.catalog, loadable, on_change=self.show_health).methods()
+        if server.admin and siblings.first:
+            repository = RepositoryService(asker.catalog, loadable, on_change=self._changed).methods()
             admin = GrpcEdge(
                 {
                     oip.SERVICE: inference.methods(oip.REPOSITORY_EXTENSIONS)
@@ -101,6 +109,10 @@ class Listeners:
         catalog = self._asker.catalog
         ready = {plan.name: catalog.ready(plan) for plan in catalog.plans()}
         self._health.show({"": catalog.server_ready(), **ready})
+
+    async def _changed(self) -> None:
+        self.show_health()
+        await self._publish()
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, let those in flight finish, then close."""

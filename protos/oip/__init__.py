@@ -25,7 +25,7 @@ from protos.oip.parameters import (
 from protos.oip.repository import Entry, State, check_load, index_response, unloads_dependents
 from protos.oip.requested import read_requested
 from protos.oip.settings import LogSettings, level_of, log_settings, trace_settings
-from protos.oip.statistics import Statistics, statistics_response
+from protos.oip.statistics import Statistics, statistics_response, sum_statistics
 from protos.oip.stream import stream_infer
 from protos.oip.tensors import (
     MAX_ANSWER_BYTES,
@@ -92,6 +92,7 @@ __all__ = [
     "refuse_sequences",
     "statistics_response",
     "stream_infer",
+    "sum_statistics",
     "timeout_s",
     "trace_settings",
     "typed_contents",

@@ -8,6 +8,8 @@ from protos import logs
 from protos.oip.settings import LogSettings, level_of, log_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from protos.service import CallContext, Serve
 
 __all__ = ["LogService"]
@@ -18,18 +20,27 @@ class LogService:
 
     Args:
         log_format: The form of the log's lines, to be told.
+        on_change: Awaited before a change is confirmed.
     """
 
-    def __init__(self, *, log_format: str) -> None:
-        self._settings = LogSettings(log_format=log_format)
+    def __init__(self, *, log_format: str, on_change: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.settings = LogSettings(log_format=log_format)
+        self._on_change = on_change
+
+    def adopt(self, settings: LogSettings) -> None:
+        """Log as these settings say."""
+        self.settings = settings
+        logs.set_level(level_of(settings))
 
     def method(self, *, may_update: bool) -> Serve:
         """Return the method for callers who may, or may not, change what is logged."""
 
         async def serve(request: Any, _context: CallContext, /) -> Any:
-            self._settings, response = log_settings(request, self._settings, may_update=may_update)
+            settings, response = log_settings(request, self.settings, may_update=may_update)
             if request.settings:
-                logs.set_level(level_of(self._settings))
+                self.adopt(settings)
+                if self._on_change is not None:
+                    await self._on_change()
             return response
 
         return serve

@@ -23,7 +23,7 @@ from protos.oip.wire import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Statistics", "statistics_response"]
+__all__ = ["Statistics", "statistics_response", "sum_statistics"]
 
 
 class _Times:
@@ -130,6 +130,44 @@ def statistics_response(models: Iterable[tuple[str, str, Statistics]]) -> Any:
     return messages.ModelStatisticsResponse(
         model_stats=[statistics.message(name, version) for name, version, statistics in models]
     )
+
+
+def sum_statistics(responses: Iterable[Any], name: str = "", version: str = "") -> Any:
+    """Add up the ``ModelStatisticsResponse`` of several processes that serve the same.
+
+    Args:
+        responses: Their responses.
+        name: Of which model; empty stands for any.
+        version: Of which version; likewise.
+    """
+    sums: dict[tuple[str, str], Any] = {}
+    for response in responses:
+        for model in response.model_stats:
+            if name in ("", model.name) and version in ("", model.version):
+                empty = messages.ModelStatistics(name=model.name, version=model.version)
+                _add(sums.setdefault((model.name, model.version), empty), model)
+    return messages.ModelStatisticsResponse(model_stats=sums.values())
+
+
+def _add(into: Any, model: Any) -> None:
+    into.last_inference = max(into.last_inference, model.last_inference)
+    into.inference_count += model.inference_count
+    into.execution_count += model.execution_count
+    _add_durations(into.inference_stats, model.inference_stats)
+    batches = {batch.batch_size: batch for batch in into.batch_stats}
+    for batch in model.batch_stats:
+        empty = messages.InferBatchStatistics(batch_size=batch.batch_size)
+        _add_durations(batches.setdefault(batch.batch_size, empty), batch)
+    del into.batch_stats[:]
+    into.batch_stats.extend(batches[size] for size in sorted(batches))
+
+
+def _add_durations(into: Any, message: Any) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            duration = getattr(into, field.name)
+            duration.count += value.count
+            duration.ns += value.ns
 
 
 def _named(compute: Iterable[Any]) -> dict[str, Any]:

@@ -105,6 +105,37 @@ def test_no_counter_ever_falls(first: list[Any], more: list[Any], then_s: float,
     assert all(after[path] >= value for path, value in before.items())
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), BATCHES), max_size=6))
+def test_processes_that_each_count_their_part_add_up_to_one_that_counts_all(parts: list[Any]) -> None:
+    """Whoever counted what: the sum of their responses is the response of one."""
+    whole = Statistics(now_s=lambda: 1.0)
+    shares = [Statistics(now_s=lambda: 1.0) for _ in range(3)]
+    for process, batches in parts:
+        run(shares[process], batches)
+        run(whole, batches)
+    responses = [oip.statistics_response([("m", "1", share)]) for share in shares]
+    summed = oip.sum_statistics(responses)
+    assert numbers(summed.model_stats[0]) == numbers(whole.message("m", "1"))
+    assert [b.batch_size for b in summed.model_stats[0].batch_stats] == [
+        b.batch_size for b in whole.message("m", "1").batch_stats
+    ]
+
+
+def test_a_sum_is_of_what_was_asked_for() -> None:
+    """Of a name and a version, or any; what only one process knows is told as well."""
+    idle = Statistics()
+    here = oip.statistics_response([("a", "1", idle), ("b", "1", idle)])
+    there = oip.statistics_response([("a", "2", idle), ("a", "1", idle)])
+
+    def told(name: str = "", version: str = "") -> list[tuple[str, str]]:
+        return [(m.name, m.version) for m in oip.sum_statistics([here, there], name, version).model_stats]
+
+    assert told() == [("a", "1"), ("b", "1"), ("a", "2")]
+    assert told("a") == [("a", "1"), ("a", "2")]
+    assert told("a", "2") == [("a", "2")]
+    assert told("c") == []
+
+
 def test_times_below_zero_count_as_none() -> None:
     """A clock that is read in the wrong order neither breaks the answer nor takes time away."""
     statistics = Statistics()

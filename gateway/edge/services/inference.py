@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.edge.ask import Asker
     from gateway.engine.plan import Plan
     from gateway.observe.statistics import Ledger
+    from gateway.siblings import Siblings
     from protos.service import CallContext, Received, Rpc
 
 __all__ = ["InferenceService"]
@@ -26,6 +27,8 @@ __all__ = ["InferenceService"]
 PLATFORM = "accord"
 #: What Triton calls its own: never said here, because clients would then ask us for each of its steps.
 ENSEMBLE = "ensemble"
+#: How long another process of the server may take to tell its statistics, in seconds.
+TELL_S = 1.0
 
 
 class InferenceService:
@@ -35,13 +38,15 @@ class InferenceService:
         asker: Answers queries.
         accounts: Counts them.
         ledger: What was done so far.
+        siblings: Who else does it.
     """
 
-    def __init__(self, asker: Asker, accounts: Accounts, ledger: Ledger) -> None:
+    def __init__(self, asker: Asker, accounts: Accounts, ledger: Ledger, siblings: Siblings) -> None:
         self._asker = asker
         self._accounts = accounts
         self._catalog = asker.catalog
         self._ledger = ledger
+        self._siblings = siblings
 
     def methods(self, extensions: Sequence[str] = ()) -> dict[str, Rpc]:
         """Return the methods by name.
@@ -126,13 +131,18 @@ class InferenceService:
     async def model_statistics(self, request: Any, _context: CallContext) -> Any:
         """Tell what a model did since the gateway started; without a name, what all of them did.
 
+        Each process of the server is asked for its own; one that does not answer in time is left out.
+
         Raises:
             AccordError: MODEL_NOT_FOUND or VERSION_NOT_FOUND.
         """
         if request.name:
             plan = self._catalog.plan(request.name, request.version)
             self._ledger.know(plan.name, plan.version)
-        return oip.statistics_response(self._ledger.entries(request.name, request.version))
+        told = await self._siblings.ask("statistics", within_s=TELL_S)
+        responses = [oip.messages.ModelStatisticsResponse.FromString(response) for response in told]
+        own = oip.statistics_response(self._ledger.entries())
+        return oip.sum_statistics([own, *responses], request.name, request.version)
 
     async def trace_setting(self, request: Any, _context: CallContext) -> Any:
         """Tell the trace settings.

@@ -18,8 +18,9 @@ from protos.oip import Entry, State, messages
 from protos.service import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from gateway.config.schema import Model
     from gateway.engine.catalog import Catalog
     from protos.service import CallContext, Rpc
 
@@ -44,11 +45,11 @@ class RepositoryService:
     Args:
         catalog: What is served.
         loadable: The models that can be loaded, by name.
-        on_change: Called when something was taken in or out.
+        on_change: Awaited whenever something was taken in or out, before that is confirmed.
     """
 
     def __init__(
-        self, catalog: Catalog, loadable: Mapping[str, Loadable], *, on_change: Callable[[], None]
+        self, catalog: Catalog, loadable: Mapping[str, Loadable], *, on_change: Callable[[], Awaitable[None]]
     ) -> None:
         self._catalog = catalog
         self._loadable = loadable
@@ -74,10 +75,13 @@ class RepositoryService:
             AccordError: MODEL_NOT_FOUND, MODEL_LOAD_FAILED, CONFIG_REJECTED or UNSUPPORTED.
         """
         oip.check_load(request)
-        for model in self._local(request.model_name):
-            await model.load()
-        self._catalog.take_in(request.model_name)
-        self._on_change()
+        models = self._local(request.model_name)
+        try:
+            for model in models:
+                await model.load()
+            self._catalog.take_in(request.model_name)
+        finally:  # of several models, or instances, some may have been loaded
+            await self._on_change()
         return messages.RepositoryModelLoadResponse()
 
     async def repository_model_unload(self, request: Any, _context: CallContext) -> Any:
@@ -90,9 +94,13 @@ class RepositoryService:
         name = request.model_name
         models = self._local(name) if deep or name not in self._catalog.config.ensembles else []
         self._catalog.take_out(name)
-        self._on_change()
-        for model in models:
-            await model.unload()
+        await self._on_change()
+        try:
+            for model in models:
+                await model.unload()
+        finally:
+            if models:
+                await self._on_change()
         return messages.RepositoryModelUnloadResponse()
 
     def _index(self) -> Iterator[tuple[str, list[Entry]]]:
@@ -127,10 +135,17 @@ class RepositoryService:
                 Reason.MODEL_NOT_FOUND, f"there is no model {name[:128]!r}", metadata={"model": name[:128]}
             )
         if name not in self._loadable:
-            why = (
-                "follows its files (poll_s); change them, or leave poll_s out"
-                if config.models[name].worker
-                else "is served by another server; load and unload it there"
+            raise AccordError(
+                Reason.CONFIG_REJECTED,
+                f"model {name!r} {_why_not_loadable(config.models[name])}",
+                metadata={"model": name},
             )
-            raise AccordError(Reason.CONFIG_REJECTED, f"model {name!r} {why}", metadata={"model": name})
         return [self._loadable[name]]
+
+
+def _why_not_loadable(model: Model) -> str:
+    if model.worker:
+        return "follows its files (poll_s); change them, or leave poll_s out"
+    if model.inprocess:
+        return "is in each of several gateway processes; restart the server, or host it in a worker"
+    return "is served by another server; load and unload it there"

@@ -37,10 +37,13 @@ async def test_the_gateway_is_healthy_when_ready() -> None:
     """/readyz decides: 200 passes, 503 does not, and nobody there does not."""
     ready = True
 
-    async def status() -> ServerStatus:
-        return ServerStatus(ready=ready, gateway_metrics="", restarts={}, running={})
+    async def is_ready() -> bool:
+        return ready
 
-    port = MetricsPort("127.0.0.1:0", status)
+    async def status() -> ServerStatus:
+        return ServerStatus(ready=ready, counted={}, restarts={}, running={})
+
+    port = MetricsPort("127.0.0.1:0", ready=is_ready, status=status)
     number = int(port.address.rpartition(":")[2])
     port.start()
     try:

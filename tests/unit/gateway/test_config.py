@@ -101,6 +101,29 @@ def test_a_model_in_process_is_small_and_plain_unless_told_otherwise(tmp_path: P
     assert (b.inprocess.threads, b.mix) == (2, True)
 
 
+@pytest.mark.parametrize("processes", [1, 64, "auto"])
+def test_gateway_processes_are_a_number_or_auto(tmp_path: Path, processes: int | str) -> None:
+    """Written in the file, or given by the environment."""
+    text = GOOD.replace("deadline_s: 5", f"processes: {processes}", 1)
+    for config in (read(tmp_path, text), read(tmp_path, GOOD, {"ACCORD_SERVER__PROCESSES": str(processes)})):
+        assert config.server.processes == processes
+    assert read(tmp_path, GOOD).server.processes == 1
+
+
+def test_a_copy_is_read_in_the_files_place_and_named_like_it(tmp_path: Path) -> None:
+    """Paths are relative to the file, and complaints name it, whatever it holds meanwhile."""
+    path, copy = tmp_path / "accord.yaml", tmp_path / "run" / "copy.yaml"
+    copy.parent.mkdir()
+    path.write_text("changed: meanwhile")
+    copy.write_text(GOOD)
+    worker = load(path, copy=copy)[0].models["svm"].worker
+    assert worker is not None
+    assert worker.repository == tmp_path / "models"
+    copy.write_text("models: 1")
+    with pytest.raises(ConfigError, match=f"{path}:1: models"):
+        load(path, copy=copy)
+
+
 #: For each fault: what to replace in the good file, by what, then line, path and a word of the complaint.
 FAULTS = {
     "unknown key": ("quorum: 2\n", "quorom: 2\n", 10, "ensembles.digits.quorom", "did you mean 'quorum'"),
@@ -160,6 +183,10 @@ FAULTS = {
         "1 to 107 bytes",
     ),
     "compression": ("deadline_s: 5", "response_compression: zip", 1, "server.response_compression", "'gzip'"),
+    "no process": ("deadline_s: 5", "processes: 0", 1, "server.processes", "1 to 64, or auto, not 0"),
+    "too many": ("deadline_s: 5", "processes: 65", 1, "server.processes", "1 to 64, or auto, not 65"),
+    "processes true": ("deadline_s: 5", "processes: true", 1, "server.processes", "not True"),
+    "processes word": ("deadline_s: 5", "processes: all", 1, "server.processes", "or auto, not 'all'"),
     "passed on": ("deadline_s: 5", "pass_metadata: [host]", 1, "server.pass_metadata[0]", "'host' belongs"),
     "polled too often": ("instances: 2", "poll_s: 0.01", 3, "models.svm.worker.poll_s", "greater"),
     "no such model": ("{model: svm,", "{model: svn,", 14, "ensembles.digits.members[0].model", "'svm'"),

@@ -10,7 +10,7 @@ import pytest
 from gateway.config import load
 from gateway.layout import layout
 from gateway.runtime import instances
-from gateway.supervise import find_layout, worker_arguments
+from gateway.supervise import _threads, find_layout, worker_arguments
 from tests import models
 
 if TYPE_CHECKING:
@@ -94,3 +94,10 @@ def test_a_worker_is_told_how_it_may_be_controlled(
     assert arguments[drain + 2 :] == control
     assert arguments[arguments.index("--device") + 1] == "cpu"
     assert arguments[arguments.index("--threads") + 1] == "auto/4"
+
+
+def test_the_threads_of_every_worker_process_are_known(tmp_path: Path) -> None:
+    """As the configuration says, one entry for each process; what it does not say stays open."""
+    shape = {"two": ["cpu", "cpu"], "plain": [""]}
+    assert _threads(config(tmp_path), shape) == [None, None, None]
+    assert _threads(config(tmp_path, worker=", threads: 3"), shape) == [3, 3, 3]

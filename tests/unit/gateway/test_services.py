@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
 from gateway.observe.metrics import Metrics
 from gateway.observe.statistics import Ledger
+from gateway.siblings import Siblings
 from protos import oip
 from protos.errors import AccordError, Cause
 from protos.service import CallContext
@@ -37,7 +39,12 @@ if TYPE_CHECKING:
 m = oip.messages
 X = np.array([[1.0], [2.0]], np.float32)
 CALL = CallContext(0.0)
+ALONE = Siblings(Path("/nowhere"))
 TWO = {"e": ensemble(*seats("a", "b"))}
+
+
+async def nothing() -> None:
+    """Nobody needs to be told."""
 
 
 class Served:
@@ -51,7 +58,7 @@ class Served:
             coalescer=Coalescer(Engine(members), Metrics(), max_linger_s=0.005, max_bytes=10**6),
         )
         accounts = Accounts(self.asker, Metrics(), ledger := Ledger(), clock=self.clock)
-        self.inference = InferenceService(self.asker, accounts, ledger)
+        self.inference = InferenceService(self.asker, accounts, ledger, ALONE)
         self.ensembles = EnsembleService(self.asker, accounts)
 
     @staticmethod
@@ -177,9 +184,11 @@ def test_whoever_watches_is_told_when_a_name_is_taken_out_and_in() -> None:
     members = fakes(a=late(0.1), b=late(0.1))
     catalog = Catalog(config(TWO, members), members)
     seen: list[bool] = []
-    repository = RepositoryService(
-        catalog, {}, on_change=lambda: seen.append(catalog.ready(catalog.plan("e")))
-    )
+
+    async def look() -> None:
+        seen.append(catalog.ready(catalog.plan("e")))
+
+    repository = RepositoryService(catalog, {}, on_change=look)
     run(repository.repository_model_unload(m.RepositoryModelUnloadRequest(model_name="e"), CALL))
     run(repository.repository_model_load(m.RepositoryModelLoadRequest(model_name="e"), CALL))
     assert seen == [False, True]
@@ -199,7 +208,7 @@ def test_a_model_that_is_not_ours_to_load_is_refused_and_served_on(
     members = fakes(a=late(0.1))
     settings = Config.model_validate({"models": {"a": backend}})
     catalog = Catalog(settings, members)
-    repository = RepositoryService(catalog, {}, on_change=lambda: None)
+    repository = RepositoryService(catalog, {}, on_change=nothing)
     with pytest.raises(AccordError) as caught:
         run(repository.repository_model_unload(m.RepositoryModelUnloadRequest(model_name="a"), CALL))
     assert (caught.value.reason.name, catalog.is_out("a")) == ("CONFIG_REJECTED", False)
@@ -213,7 +222,16 @@ async def test_all_listeners_drain_at_once() -> None:
     """One after another they would take longer than the parent process waits."""
     asker = Served(fakes(a=late(0.1))).asker
     server = Server(admin="unix:/nowhere/admin.sock")
-    listeners = Listeners(server, asker, metrics=Metrics(), ledger=Ledger(), loadable={}, log_format="text")
+    listeners = Listeners(
+        server,
+        asker,
+        metrics=Metrics(),
+        ledger=Ledger(),
+        loadable={},
+        log=oip.LogService(log_format="text"),
+        siblings=ALONE,
+        publish=nothing,
+    )
     both = asyncio.Barrier(len(listeners._edges))
 
     class Edge:
