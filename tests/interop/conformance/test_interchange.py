@@ -28,7 +28,7 @@ OTHERWISE = {
     "default_model_filename": "Triton fills in what its backend looks for",
     "instance_group": "Triton fills in where it runs the model",
     "optimization": "Triton fills in its defaults",
-    "parameters": "the threads of the Python backend's runs",
+    "parameters": "the threads of the Python backend's runs; here, whether rows are independent",
     "version_policy": "Triton fills in its default, the latest version",
 }
 #: Rows of rank 0 cannot be written in a Triton config, so these models do not batch there.

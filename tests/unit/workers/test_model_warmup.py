@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -300,6 +301,10 @@ print(resident() - before)
 """
 
 
+#: glibc gives nothing back by itself: else it does by chance, when nothing happens to lie at the heap's end.
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+
+
 def test_a_warm_model_keeps_no_memory_that_loading_took_in_passing(tmp_path: Path) -> None:
     """Its process holds hardly more than its weights; negative control: without giving back, much more."""
     noise = np.random.default_rng(0)
@@ -309,12 +314,12 @@ def test_a_warm_model_keeps_no_memory_that_loading_took_in_passing(tmp_path: Pat
     graph = helper.make_graph(nodes, "deep", ends[:1], ends[1:], matrices)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     models.write_model(tmp_path, "m", model.SerializeToString())
-    given, kept = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", RESIDENT, tmp_path, way], check=True, capture_output=True
-            ).stdout
-        )
-        for way in ("give", "keep")
-    )
+
+    def resident(way: str) -> int:
+        command = [sys.executable, "-c", RESIDENT, tmp_path, way]
+        env = {**os.environ, **KEEPING}
+        return int(subprocess.run(command, check=True, capture_output=True, env=env).stdout)
+
+    # what the runtime finds free while it loads varies, so the control has three tries
+    given, kept = resident("give"), max(resident("keep") for _ in range(3))
     assert given < 1.3 * 16 * (4 << 20) < kept
