@@ -149,6 +149,7 @@ class Question:
         parameters: Custom parameters for the model itself.
         priority: Its rank in the member's queue, 1 = highest; 0 = none given.
         metadata: Call metadata to pass on: trace context, request id, allowed headers.
+        gathered: Whether its riders have waited for each other, so that nobody need wait for more.
         forms: Shared by all questions of a batch that have the same inputs: here a kind of member keeps their
             wire form, so that it is made once.
     """
@@ -161,6 +162,7 @@ class Question:
     parameters: Mapping[str, bool | int | str | float] = field(default_factory=dict)
     priority: int = 0
     metadata: tuple[tuple[str, str], ...] = ()
+    gathered: bool = False
     forms: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

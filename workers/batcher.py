@@ -96,6 +96,7 @@ class Batcher:
             deadline=math.inf if job.deadline is None else job.deadline,
             priority=job.priority,
             timeout_s=job.timeout_s,
+            gathered=job.gathered,
         )
         if not self._schedule.add(entry, free=self._turn is None):
             raise self._full()

@@ -44,6 +44,7 @@ class Job:
         deadline: Absolute monotonic time after which nobody waits for it.
         priority: The level that it asks for, 1 being the highest; 0 for the default level.
         timeout_s: How long it is willing to queue, where the queue's policy lets it say so.
+        gathered: Whether it is several requests already, that waited for each other before they came.
     """
 
     inputs: Mapping[str, Tensor]
@@ -52,6 +53,7 @@ class Job:
     deadline: float | None = None
     priority: int = 0
     timeout_s: float | None = None
+    gathered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

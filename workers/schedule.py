@@ -8,7 +8,8 @@ Rules:
 - If a beginning of it has a preferred number of rows, the longest such beginning runs at once. If none has,
   but it goes beyond the largest preferred number, the longest beginning below that number does.
 - Otherwise the batch runs when it cannot grow any more, when its oldest request has waited for
-  ``max_delay_s``, or when one of its requests would be late by then. Without a delay it runs at once.
+  ``max_delay_s``, or when one of its requests would be late by then. Without a delay it runs at once, and so
+  does what was gathered before: nothing waits twice for company.
 - A request whose deadline has passed is late; one whose queue timeout has passed is late or put back. Both
   are found at that time, whatever the model does meanwhile.
 
@@ -45,6 +46,7 @@ class Entry(Generic[T]):
         deadline: When nobody waits for it any more.
         priority: The level that it asks for; 0 for the default level.
         timeout_s: The queue timeout that it asks for.
+        gathered: Whether it is several requests already, that waited for each other before they came.
     """
 
     item: T
@@ -54,6 +56,7 @@ class Entry(Generic[T]):
     deadline: float = math.inf
     priority: int = 0
     timeout_s: float | None = None
+    gathered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +213,7 @@ class Schedule(Generic[T]):
         if not batch:
             return [], math.inf
         delay_s = self._scheduling.max_delay_s
-        due = min(entry.arrived for entry in batch) + delay_s
+        due = min(entry.arrived + (0.0 if entry.gathered else delay_s) for entry in batch)
         if best and (now < due or not delay_s):
             return batch[:best], math.inf
         grows = grows and rows < self._largest and batch[0].group is not None

@@ -252,6 +252,7 @@ class _Execution:
             parameters=self._batch.parameters,
             priority=min((rider.priority for rider in aboard if rider.priority), default=0),
             metadata=aboard[0].metadata,
+            gathered=call.mixes,
             forms=forms,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.edge.convert import from_model_infer, to_model_infer
 from protos import oip
-from protos.model import ModelSpec
+from protos.model import INDEPENDENT, ModelSpec
 from protos.service import Method, Stream
 
 if TYPE_CHECKING:
@@ -200,4 +200,10 @@ def _policy(plan: Plan) -> dict[str, str]:
     quorum = plan.merge.quorum
     need = "all" if quorum is None else str(quorum.count or f"{quorum.weight} of the weight")
     members = ",".join(seat.name for seat in plan.merge.seats)
-    return {"accord_strategy": plan.kind, "accord_quorum": need, "accord_members": members}
+    independent = str(all(call.mixes for call in plan.calls)).lower()
+    return {
+        "accord_strategy": plan.kind,
+        "accord_quorum": need,
+        "accord_members": members,
+        INDEPENDENT: independent,
+    }
