@@ -53,7 +53,6 @@ def lines(
     *,
     across: str,
     up: str,
-    logarithmic: bool = False,
 ) -> None:
     """Draw one line for each series of points; a band spans all rounds.
 
@@ -63,7 +62,6 @@ def lines(
         caption: What stands below.
         across: What the horizontal axis shows.
         up: What the vertical axis shows.
-        logarithmic: Whether both axes are logarithmic.
     """
     figure, panel = plt.subplots(figsize=(8, 4.2), layout="constrained")
     for name, points in series.items():
@@ -72,11 +70,7 @@ def lines(
         panel.plot(at, [spread.median for _, spread in points], "o-", color=colour, label=name, markersize=4)
         low, high = [spread.low for _, spread in points], [spread.high for _, spread in points]
         panel.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    if logarithmic:
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-    else:
-        panel.set_ylim(bottom=0)
+    panel.set_ylim(bottom=0)
     ticks = sorted({x for points in series.values() for x, _ in points})
     if len(ticks) <= _MAX_TICKS:
         panel.set_xticks(ticks, [f"{x:,g}" for x in ticks])
@@ -97,7 +91,6 @@ def bars(
     caption: str,
     *,
     across: str,
-    limit: float | None = None,
 ) -> None:
     """Draw one bar for each name of each group; whiskers span all rounds.
 
@@ -106,7 +99,6 @@ def bars(
         groups: Figures by name, by group; groups differ in colour.
         caption: What stands below.
         across: What the axis shows.
-        limit: Where a line marks what is wanted.
     """
     rows = [(group, name, value) for group, values in groups.items() for name, value in values.items()]
     figure, panel = plt.subplots(figsize=(8, 1.4 + 0.26 * len(rows)), layout="constrained")
@@ -116,8 +108,6 @@ def bars(
         panel.annotate(
             f"{value.median:,.4g}", (value.high, at), (6, 0), textcoords="offset points", va="center"
         )
-    if limit is not None:
-        panel.axvline(limit, color="#b91c1c", linewidth=1, linestyle="--")
     panel.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
     panel.invert_yaxis()
     panel.margins(x=0.12)
