@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -66,6 +67,8 @@ def _tried(name: str, options: argparse.Namespace, console: Console) -> int:
         _run(name, options, console)
     except (BenchFailed, ExampleError, OSError) as error:
         return _refuse(console, f"{name}: {error}", 1)
+    except psutil.NoSuchProcess:
+        return _refuse(console, f"{name}: a server's process ended; its log is in {options.out / name}", 1)
     return 0
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Result",
     "Spread",
     "leg",
+    "problem",
     "ratios",
     "results",
     "spread",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.figures import Result, Spread
 
-__all__ = ["bars", "lines", "ranges", "save"]
+__all__ = ["bars", "dots", "lines", "ranges", "save"]
 
 _COLOURS = ("#6b7785", "#1d6fa5", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#b45309", "#be185d", "#334155")
 _DPI = 100
@@ -53,7 +53,6 @@ def lines(
     *,
     across: str,
     up: str,
-    logarithmic: bool = False,
 ) -> None:
     """Draw one line for each series of points; a band spans all rounds.
 
@@ -63,7 +62,6 @@ def lines(
         caption: What stands below.
         across: What the horizontal axis shows.
         up: What the vertical axis shows.
-        logarithmic: Whether both axes are logarithmic.
     """
     figure, panel = plt.subplots(figsize=(8, 4.2), layout="constrained")
     for name, points in series.items():
@@ -72,11 +70,7 @@ def lines(
         panel.plot(at, [spread.median for _, spread in points], "o-", color=colour, label=name, markersize=4)
         low, high = [spread.low for _, spread in points], [spread.high for _, spread in points]
         panel.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    if logarithmic:
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-    else:
-        panel.set_ylim(bottom=0)
+    panel.set_ylim(bottom=0)
     ticks = sorted({x for points in series.values() for x, _ in points})
     if len(ticks) <= _MAX_TICKS:
         panel.set_xticks(ticks, [f"{x:,g}" for x in ticks])
@@ -97,8 +91,6 @@ def bars(
     caption: str,
     *,
     across: str,
-    limit: float | None = None,
-    log: bool = False,
 ) -> None:
     """Draw one bar for each name of each group; whiskers span all rounds.
 
@@ -107,8 +99,6 @@ def bars(
         groups: Figures by name, by group; groups differ in colour.
         caption: What stands below.
         across: What the axis shows.
-        limit: Where a line marks what is wanted.
-        log: Whether the axis is logarithmic.
     """
     rows = [(group, name, value) for group, values in groups.items() for name, value in values.items()]
     figure, panel = plt.subplots(figsize=(8, 1.4 + 0.26 * len(rows)), layout="constrained")
@@ -118,16 +108,37 @@ def bars(
         panel.annotate(
             f"{value.median:,.4g}", (value.high, at), (6, 0), textcoords="offset points", va="center"
         )
-    if limit is not None:
-        panel.axvline(limit, color="#b91c1c", linewidth=1, linestyle="--")
     panel.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
     panel.invert_yaxis()
     panel.margins(x=0.12)
-    if log:
-        panel.set_xscale("log")
     panel.set_xlabel(across)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(axis="x", alpha=0.25)
+    save(figure, path, caption)
+
+
+def dots(path: Path, groups: Mapping[str, Mapping[str, float]], caption: str, *, across: str) -> None:
+    """Draw a line of dots for each name, one for each group, on a logarithmic axis.
+
+    Args:
+        path: The PNG.
+        groups: Figures by name, by group; groups differ in colour.
+        caption: What stands below.
+        across: What the axis shows.
+    """
+    names = list(next(iter(groups.values())))
+    figure, panel = plt.subplots(figsize=(8, 1.4 + 0.3 * len(names)), layout="constrained")
+    for group, values in groups.items():
+        colour = _colour(list(groups), group)
+        panel.scatter(list(values.values()), range(len(values)), color=colour, label=group, alpha=0.8, s=60)
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    panel.set_xlabel(across)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=len(groups), frameon=False)
     save(figure, path, caption)
 
 

@@ -99,6 +99,7 @@ _COLUMNS = (
     ("p99 ms", "p99_s", False, 1e3),
     ("p99.9 ms", "p999_s", False, 1e3),
     ("CPU ms", "cpu_s", False, 1e3),
+    ("client CPU ms", "generator_cpu_s", False, 1e3),
 )
 
 
@@ -121,10 +122,26 @@ def figures_table(title: str, results: Sequence[Result]) -> Table:
         rows.append([named, result.target, *row(result), result.problem.partition(": ")[0]])
         load = result.load
     columns = ["load", "asked", *row(None), "failed"]
-    notes = tuple(dict.fromkeys(f"{r.target}: {r.problem}" for r in results if r.problem))
-    if not notes:
-        columns, rows = columns[:-1], [cells[:-1] for cells in rows]
-    return Table(title, columns, rows, notes=notes)
+    return table(title, columns, rows, notes=problems(results))
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: int = 2,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return a table without the columns that are empty in every row."""
+    shown = [i for i in range(len(columns)) if any(cells[i] for cells in rows)]
+    kept = [[cells[i] for i in shown] for cells in rows]
+    return Table(title, [columns[i] for i in shown], kept, numbers, notes)
+
+
+def problems(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return what went wrong, each thing once."""
+    return tuple(dict.fromkeys(f"{result.target}: {result.problem}" for result in results if result.problem))
 
 
 def relative(results: Sequence[Result], load: str, target: str, figure: str) -> Spread | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.figures import BASE, Leg, Load, Result, leg, results
+from bench.idle import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,6 +81,7 @@ class Turn:
         target: The target.
         ask: What it is asked.
         drive: The load generator, if not the case's own.
+        held: Connections that are open meanwhile, beside those of the load.
     """
 
     load: Load
@@ -87,6 +89,7 @@ class Turn:
     target: Target
     ask: Ask
     drive: Generator | None = None
+    held: int = 0
 
 
 def measured(
@@ -123,13 +126,11 @@ def measured(
 
 def _leg(bench: Bench, turn: Turn) -> Leg:
     pace = bench.pace
-    before_s = turn.target.cpu_s()
     drive = turn.drive or bench.drive
-    calls, generator_cpu_s = drive(turn.ask, turn.load, pace.lead_s + pace.window_s, bench.out)
+    with opened(turn.ask, turn.held):
+        before_s = turn.target.cpu_s()
+        calls, generator_cpu_s = drive(turn.ask, turn.load, pace.lead_s + pace.window_s, bench.out)
+        cpu_s = turn.target.cpu_s() - before_s
     return leg(
-        calls,
-        lead_s=pace.lead_s,
-        window_s=pace.window_s,
-        cpu_s=turn.target.cpu_s() - before_s,
-        generator_cpu_s=generator_cpu_s,
+        calls, lead_s=pace.lead_s, window_s=pace.window_s, cpu_s=cpu_s, generator_cpu_s=generator_cpu_s
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import plot as plots
-from bench.figures import Spread
 from bench.report import Outcome, Table, short
 from bench.simulation import Alone, Fixed, Machine, bursts, poisson, simulate, steady, unlimited
 from gateway.policies.linger import Linger
@@ -72,7 +71,7 @@ def measure(bench: Bench) -> Outcome:
     )
     busy, remote = MACHINES["busy"], MACHINES["remote"]
     how = (
-        f"Simulated, {FOR_S:g} s of virtual time each. Busy: one batch after another, {busy.batch_s * 1e3:g} ms"
+        f"{FOR_S:g} s of virtual time each. Busy: one batch after another, {busy.batch_s * 1e3:g} ms"
         f" and {busy.request_s * 1e6:g} us a request; remote: side by side, {remote.batch_s * 1e3:g} ms."
     )
     return Outcome([table], facts=facts, how=how)
@@ -80,12 +79,11 @@ def measure(bench: Bench) -> Outcome:
 
 def plot(outcome: Outcome, path: Path, caption: str) -> None:
     """Draw the mean latency of every policy under every trace."""
-    bars: dict[str, dict[str, Spread]] = {}
+    dots: dict[str, dict[str, float]] = {}
     for name, found in outcome.facts.items():
         trace, _, policy = name.rpartition(": ")
-        mean = found["mean ms"]
-        bars.setdefault(trace, {})[policy] = Spread(mean, mean, mean)
-    plots.bars(path, bars, caption, across="mean milliseconds from arrival to answer (log scale)", log=True)
+        dots.setdefault(policy, {})[trace] = found["mean ms"]
+    plots.dots(path, dots, caption, across="mean milliseconds from arrival to answer")
 
 
 def _figures(ridden: Sequence[Ridden]) -> dict[str, float]:

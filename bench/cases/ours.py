@@ -28,6 +28,7 @@ __all__ = ["BACKENDS", "Ours", "in_flight", "question", "serve", "start", "turns
 DISTINCT, DISTINCT_BYTES = 32, 8 * 1024 * 1024
 #: Connections that callers share.
 _CONNECTIONS = 4
+_NOTHING = f"there is nothing to measure: --only has to name {' or '.join(BACKENDS)} too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def serve(
         except BenchFailed as error:
             failed[backend] = str(error)
     if not gateways:
-        raise BenchFailed("; ".join(f"{name}: {why}" for name, why in failed.items()) or "nothing to measure")
+        raise BenchFailed("; ".join(f"{name}: {why}" for name, why in failed.items()) or _NOTHING)
     return gateways, failed
 
 

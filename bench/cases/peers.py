@@ -21,10 +21,10 @@ from bench import plot as plots
 from bench.answers import asked, compare
 from bench.cases import ours
 from bench.configs import BACKENDS
-from bench.figures import BASE, Load, Result
+from bench.figures import Load, Result
 from bench.generators import Ask, h2load
 from bench.peers.ensembles import PEERS, Ensemble
-from bench.report import Claim, Outcome, Table, between, row, short
+from bench.report import Claim, Outcome, Table, between, problems, row, short, table
 from bench.rounds import Turn, measured
 from bench.targets import Target, module, owned, worker
 
@@ -216,7 +216,4 @@ def _table(results: Sequence[Result]) -> Table:
             how = "HTTP/1.1, JSON" if result.target in HTTP else "gRPC"
             rows.append([load, result.target, how, *row(result), *cells, result.problem.partition(": ")[0]])
     columns = ["load", "asked", "over", *row(None), *(f"{backend} ÷ it" for backend in BACKENDS), "failed"]
-    notes = tuple(
-        dict.fromkeys(f"{r.target}: {r.problem}" for r in results if r.problem and r.target != BASE)
-    )
-    return Table("Others of the same shape", columns, rows, numbers=3, notes=notes)
+    return table("Others of the same shape", columns, rows, numbers=3, notes=problems(results))

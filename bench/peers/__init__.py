@@ -1,8 +1,9 @@
-"""Real foreign servers of the protocol: Triton, MLServer and KServe, each in an environment of its own.
+"""Real foreign servers, each in an environment of its own, and the fan-out that one would write by hand.
 
 They are installed on first use into ``build/peers`` from ``requirements/peers/*.lock``. Tests hold the
-gateway against them, and the benchmark measures beside them. ``mlserver_onnx.py``, ``kserve_onnx.py`` and
-``onnx_backend/model.py`` run inside the foreign environments; everything else runs in ours.
+gateway against Triton, MLServer and KServe, and the benchmark measures beside all of them. What is named
+``*_onnx.py``, ``*_mean.py`` or ``*_backend/model.py`` runs inside the foreign environments; everything else
+runs in ours.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _MAIN = "_run_module_as_main"
 #: What runs when the innermost Python frame is the event loop's: it calls C code, which has no frames.
 _LOOP = {
     "Handle._run (asyncio/events.py)": "gRPC's Cython and C",
-    "EpollSelector.select (selectors.py)": "kernel",
+    "EpollSelector.select (selectors.py)": "epoll",
 }
 _OURS = ("gateway/", "protos/", "workers/")
 

@@ -101,7 +101,7 @@ def test_the_quick_bench_measures_all_it_names(tmp_path: Path) -> None:
 def test_a_peer_of_the_same_shape_gives_the_right_answers(
     name: str, ensemble: Ensemble, question: Question, tmp_path: Path
 ) -> None:
-    """Three models and their mean on a foreign server answer as they do here, and nothing outlives it."""
+    """Three models and their mean on a foreign server answer right, and nothing outlives them."""
     ensure_installed(ENVIRONMENTS[name])
     if name in peers.HTTP and shutil.which("h2load") is None:
         pytest.skip("needs h2load")
