@@ -1,7 +1,8 @@
 """What a policy of lingering does to arrivals, in virtual time: who rides with whom, and how long each waits.
 
-Members are a machine of one of two kinds: it works on one batch after another, as a processor does, or on
-any number side by side, as remote servers do. A batch takes a fixed time and a time for each request in it.
+Members are a machine of one of three kinds: it works on one batch after another, as a processor does, or on
+any number side by side, as remote servers do, or in the process that reads the requests, which reads none
+meanwhile. A batch takes a fixed time and a time for each request in it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ class Machine:
         batch_s: Seconds that a batch takes, whoever is in it.
         request_s: Seconds that each request in it adds.
         side_by_side: Whether several batches are answered at once, as quickly as one.
+        inline: Whether it is the process that reads the requests.
+        read_s: Seconds that it takes to read one.
     """
 
     batch_s: float = 0.001
     request_s: float = 0.00005
     side_by_side: bool = False
+    inline: bool = False
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +98,36 @@ def simulate(
     """
     places, number = places or Places(most=MOST_PLACES), count()
     ridden: list[Ridden] = []
-    waiting: list[tuple[float, bool]] = []
+    waiting: list[tuple[float, bool, float]] = []
     events: list[tuple[float, int, int, Any]] = [
         (at, next(number), _ARRIVES, (at, i < clients)) for i, at in enumerate(arrivals)
     ]
     heapq.heapify(events)
     riding = under_way = 0
-    free_at = 0.0
+    free_at = reads_at = 0.0
     while events:
         now, _, kind, what = heapq.heappop(events)
+        if now < reads_at:
+            # the process is busy: what happened is noticed when it is not, in the order in which it happened
+            heapq.heappush(events, (reads_at, next(number), kind, what))
+            continue
         if kind == _ARRIVES:
-            waiting.append(what)
-            linger.arrived(present=len(waiting) + riding)
+            reads_at = now = now + machine.read_s
+            waiting.append((*what, now))
+            linger.arrived(now, present=len(waiting) + riding)
         elif kind == _ENDS:
             left, riders = what
             wanted = under_way >= places.number and bool(waiting)
             under_way, riding = under_way - 1, riding - len(riders)
             linger.ended(now - left)
             places.ended(now, riders=len(riders), took_s=now - left, wanted=wanted)
-            for arrived, returns in riders:
+            for arrived, returns, _ in riders:
                 ridden.append(Ridden(arrived, left, now, len(riders)))
                 if returns and now < until_s:
                     heapq.heappush(events, (now, next(number), _ARRIVES, (now, True)))
         while waiting and under_way < places.number:
             at = linger.leaves_at(
-                waiting=len(waiting), oldest=waiting[0][0], soonest=math.inf, places=places.number
+                waiting=len(waiting), oldest=waiting[0][2], soonest=math.inf, places=places.number
             )
             if at > now and len(waiting) < most_riders:
                 heapq.heappush(events, (at, next(number), _LOOKS, None))
@@ -129,6 +139,8 @@ def simulate(
             begins = now if machine.side_by_side else max(now, free_at)
             free_at = begins + machine.batch_s + machine.request_s * len(leaving)
             heapq.heappush(events, (free_at, next(number), _ENDS, (now, leaving)))
+            if machine.inline:
+                reads_at = free_at
     return ridden
 
 

@@ -31,6 +31,7 @@ POLICIES: Mapping[str, Callable[[], Linger]] = {
     "no batches": lambda: Alone(cap_s=0.0),
 }
 MACHINES = {
+    "inline": Machine(batch_s=0.0003, request_s=0.00003, inline=True, read_s=0.0001),
     "busy": Machine(batch_s=0.001, request_s=0.00005),
     "remote": Machine(batch_s=0.02, request_s=0.00002, side_by_side=True),
 }

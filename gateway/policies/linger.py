@@ -1,19 +1,23 @@
 """When a batch leaves: how long requests wait for company, and how many batches are under way at once.
 
 Theory. A batch costs about the same whoever rides in it, so company is worth waiting for only while it comes.
-What is known without asking anybody is the *crowd*: how many requests were there at once of late, waiting or
-riding. Clients that wait for their answers before they ask again come back as often as they leave, so the
-crowd says how many are still to come. With ``c`` batches under way each is to carry its share.
+Two things are known without asking anybody. One is the *crowd*: how many requests were there at once of late,
+waiting or riding. Clients that wait for their answers before they ask again come back as often as they leave,
+so the crowd says how many are still to come; with ``c`` batches under way each is to carry its share. The other
+is how closely requests follow each other. A busy process does not see who stands before its door: a request
+that has arrived may wait to be read until the one before is answered. Then the next one comes soon after the
+last, again and again, and it is cheaper to read them all first.
 
 Rules:
 
-- A batch leaves as soon as ``crowd / c`` requests wait. Who is alone is a crowd of one and never waits.
-- Nobody waits longer for company than half the time that a batch takes, nor longer than the cap. Nobody waits
-  so long that the batch would end after the first of its deadlines.
+- A batch leaves when its share of the crowd waits and for a short while, the *pause*, nobody came.
+- Who is alone is a crowd of one and leaves at once; but one request in 64 waits for a pause, to see whether
+  anybody stands behind it.
+- Nobody waits for a share that does not come longer than half the time that a batch takes, and for no reason
+  longer than the cap, or so long that the batch would end after the first of its deadlines.
 - The crowd follows its greatest number at once, and forgets a quarter of what is missing with each departure.
 - While all places are taken, requests wait until a batch ends. More batches are let under way at once while
-  that does not lower how many requests are answered per second, and fewer where that raises it: members that
-  work side by side take more, a machine that is busy with one batch takes no second.
+  that does not lower how many requests are answered per second, and fewer where that raises it.
 
 Everything is told to these classes, time included; they do nothing by themselves.
 """
@@ -24,12 +28,18 @@ import math
 
 __all__ = ["Linger", "Places"]
 
-#: Of the time that a batch takes, how much a request may wait for company.
-_SHARE = 0.5
+#: Of the time that a batch takes, how much a request may wait for a share of the crowd, and for a pause.
+_SHARE, _PAUSE = 0.5, 0.25
+#: The longest pause: what it takes a process to read a few requests.
+_LONGEST_PAUSE_S = 0.0003
+#: Every how many departures one who seems to be alone looks behind.
+_LOOK_EVERY = 64
 #: Weight of the newest batch in the mean time that one takes.
 _NEWEST = 0.2
 #: How much of a crowd that did not come is forgotten with each departure.
 _FORGET = 0.25
+#: A crowd is what is more than one, and a little, because it is forgotten by and by.
+_ONE = 1.5
 
 
 class Linger:
@@ -40,7 +50,7 @@ class Linger:
 
     Example:
         >>> linger = Linger(cap_s=0.005)
-        >>> linger.arrived(present=1)
+        >>> linger.arrived(7.0, present=1)
         >>> linger.leaves_at(waiting=1, oldest=7.0, soonest=9.0, places=2) <= 7.0
         True
     """
@@ -49,14 +59,18 @@ class Linger:
         self.cap_s = cap_s
         self.crowd = 1.0
         self.took_s = 0.0
+        self._newest = -math.inf
+        self._departures = 0
 
-    def arrived(self, *, present: int) -> None:
+    def arrived(self, now: float, *, present: int) -> None:
         """Take note of a request; ``present`` counts it and all others that wait or ride."""
         self.crowd = max(self.crowd, present)
+        self._newest = now
 
     def left(self, *, present: int) -> None:
         """Take note that a batch left; ``present`` counts who waits or rides, its own riders included."""
         self.crowd -= _FORGET * max(0.0, self.crowd - present)
+        self._departures += 1
 
     def ended(self, took_s: float) -> None:
         """Take note of the time that a batch took."""
@@ -71,10 +85,12 @@ class Linger:
             soonest: When waiting ends for the first whose waiting ends.
             places: How many batches may be under way at once.
         """
-        if waiting >= math.ceil(self.crowd / places - 1e-9):
+        if self.crowd < _ONE and self._departures % _LOOK_EVERY:
             return -math.inf
-        patient = oldest + min(self.cap_s, _SHARE * self.took_s)
-        return min(patient, soonest - self.took_s)
+        at = self._newest + min(_PAUSE * self.took_s, _LONGEST_PAUSE_S)
+        if waiting < math.ceil(self.crowd / places - 1e-9):
+            at = max(at, oldest + _SHARE * self.took_s)
+        return min(at, oldest + self.cap_s, soonest - self.took_s)
 
 
 class Places:

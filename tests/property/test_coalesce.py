@@ -186,7 +186,7 @@ def test_beside_one_that_mixes_it_is_asked_request_by_request() -> None:
     assert max(len(ask.rows) for ask in fakes["a"].asked) > 2
 
 
-def test_whoever_is_alone_never_waits() -> None:
+def test_whoever_is_alone_does_not_wait() -> None:
     """One request at a time, each leaves in the moment it comes."""
     fakes = members(0.01, [])
     plan = compiled(fakes, {"e": ensemble(*seats("a", "b"))})

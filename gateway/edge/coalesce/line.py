@@ -68,7 +68,7 @@ class Line:
         self._rows += passenger.batch.n
         self._bytes += passenger.nbytes
         self._soonest = min(self._soonest, passenger.until)
-        self._linger.arrived(present=self.present)
+        self._linger.arrived(self._loop.time(), present=self.present)
         self._decide()
 
     def drop(self, passenger: Passenger) -> None:
