@@ -10,6 +10,8 @@ Rules:
   its rows: at most one for what arrives together, none after the final one.
 - A call that is rejected for its input is made again rider by rider.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
+- Where all calls are made at once and nothing can be said before all are in, nothing is looked at until then,
+  or until a call fails, a time ends or a rider leaves. If all answers are usable, that is all there is to it.
 - All decisions are the tally's, the strategy's and the verdict's; this module acts and keeps time.
 """
 
@@ -17,24 +19,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gateway.engine.dispatch import Dispatch
 from gateway.engine.plan import Call, Merge, Plan
 from gateway.engine.reply import Moment, build_interim, build_replies
 from gateway.engine.tally import Tally
-from gateway.values import Answer, Failure, Question, Reply, Report
+from gateway.values import Answer, Failure, Reply, Report
 from protos.errors import INTERNAL_TEXT, AccordError, Cause, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from gateway.engine.dispatch import Asked, Ended
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
     from gateway.values import Batch, Rider
-    from protos.tensor import Tensor
 
 __all__ = ["Engine"]
 
@@ -42,9 +46,6 @@ _log = logging.getLogger(__name__)
 
 _TOO_LATE = (Reason.DEADLINE_IN_QUEUE, "the deadline passed while the call waited; give the call more time")
 _OUR_FAULT = (Reason.INTERNAL, INTERNAL_TEXT)
-#: What makes calls equal: the model, its inputs, and the rows.
-_Key = tuple[str, tuple[tuple[str, str], ...], bytes]
-_Forms = dict[str, Any]
 
 
 class Engine:
@@ -75,19 +76,6 @@ class Engine:
             await execution.end()
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """A call under way: for which rows, and which seats of which merges listen for its answer."""
-
-    rows: Mask
-    task: asyncio.Task[Answer | Failure]
-    listeners: list[tuple[Tally, int]] = field(default_factory=list)
-
-    @property
-    def needed(self) -> bool:
-        return any(tally.needs(seat, self.rows) for tally, seat in self.listeners)
-
-
 class _Execution:
     def __init__(self, members: Mapping[str, Member], batch: Batch, deliver: Callable[[Reply], None]) -> None:
         plan = batch.route
@@ -98,16 +86,14 @@ class _Execution:
         self._plan = plan
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._root = Tally(plan.merge, batch.n)
+        self._dispatch = Dispatch(members, batch, self._call_ended)
+        self._flat = plan.flat and all(call.mixes or len(batch.riders) == 1 for call in plan.calls)
+        self._gathering = False
         self._riders = sorted(batch.riders, key=lambda rider: rider.rows.start)
-        self._asked: dict[_Key, _Asked] = {}
-        self._tasks: set[asyncio.Task[Answer | Failure]] = set()
-        self._done: list[tuple[_Asked, Answer | Failure]] = []
-        #: Inputs of calls and what members made of them, by the inputs' names and the rows.
-        self._taken: dict[tuple[tuple[tuple[str, str], ...], bytes], tuple[Mapping[str, Tensor], _Forms]] = {}
         self._started = self._loop.time()
         #: Which answers the last interim reply was made of, by rider.
         self._shown = {rider: b"" for rider in batch.riders if rider.interim}
+        self._root: Tally
 
     async def run(self) -> None:
         self._batch.watch(self._changed.set)
@@ -115,12 +101,48 @@ class _Execution:
         self._refuse([rider for rider, end in ends.items() if end <= self._started], _TOO_LATE)
         sizes = [rider.rows.stop - rider.rows.start for rider in self._riders]
         until = np.repeat([ends[rider] for rider in self._riders], sizes)
+        flat = self._flat and len(until) == self._batch.n > 0 and not self._shown
+        if flat and await self._run_flat(until):
+            return
+        self._root = Tally(self._plan.merge, self._batch.n)
         self._root.start(self._batch.rows_of(self._riders), until)
+        # calls that were made at the start are joined, whatever came of them
+        self._ask(self._root, self._started)
         while True:
             self._advance(self._loop.time())
             if not self._riders:
                 return
             await self._sleep_until(self._root.next_timer())
+
+    async def _run_flat(self, until: NDArray[np.float64]) -> bool:
+        """Make all calls and wait for all of them; tell whether that was enough to answer everybody."""
+        seats, rows = self._plan.merge.seats, self._batch.rows_of(self._riders)
+        latest, soonest = float(until.max()), float(until.min())
+        asked = []
+        for seat in seats:
+            assert isinstance(seat.source, Call)  # noqa: S101 - a flat plan has no other seats
+            asked.append(self._call(seat.source, rows, latest, self._started))
+            soonest = min(soonest, self._started + (seat.timeout_s or np.inf))
+        self._gathering = True
+        await self._sleep_until(soonest)
+        self._gathering = False
+        return not (self._dispatch.under_way or self._batch.departed) and self._answer_all(asked)
+
+    def _answer_all(self, asked: Sequence[Asked]) -> bool:
+        """Answer everybody from the answers to these calls, each of a seat; tell whether they are usable."""
+        ended = {each.asked: each for each in self._dispatch.ended}
+        answers = [(ended[each].result, ended[each].at) for each in asked]
+        usable = [(result, at) for result, at in answers if isinstance(result, Answer)]
+        if len(usable) < len(answers):
+            return False
+        root = Tally.complete(
+            self._plan.merge, self._batch.n, usable, asked_at=self._started, batches=self._plan.batches
+        )
+        if root is None:
+            return False
+        self._root = root
+        self._deliver_to(self._riders, self._loop.time())
+        return True
 
     def abandon(self) -> None:
         """Tell every rider who is still open that the fault is ours."""
@@ -137,12 +159,7 @@ class _Execution:
 
     async def end(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
-        for task in self._tasks:
-            # a second cancellation would break into the end of a call that is already cancelled
-            if not task.cancelling():
-                task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._dispatch.end()
 
     async def _sleep_until(self, when: float) -> None:
         timer = self._loop.call_at(when, self._changed.set)
@@ -159,9 +176,8 @@ class _Execution:
         for rider in leaving:
             self._root.shut(self._batch.rows_of([rider]))
             self._riders.remove(rider)
-        for asked, result in self._done:
-            self._enter(asked, result, now)
-        self._done.clear()
+        for ended in self._dispatch.take_ended():
+            self._enter(ended, now)
         expired = self._root.expire(now)
         nested = False
         while self._ask(self._root, now) | (closed := self._close_nested(self._root, now)):
@@ -171,9 +187,10 @@ class _Execution:
             self._show(now)
         # an answer that comes as expected makes no other call needless
         if leaving or expired or nested or settled:
-            self._drop_unneeded()
+            self._dispatch.drop_unneeded()
 
-    def _enter(self, asked: _Asked, result: Answer | Failure, now: float) -> None:
+    def _enter(self, ended: Ended, now: float) -> None:
+        asked, result = ended.asked, ended.result
         if isinstance(result, Failure) and result.cause is Cause.MEMBER_REJECTED_INPUT:
             parts = self._apart(asked.rows)
             if not any((part == asked.rows).all() for part in parts):
@@ -183,9 +200,9 @@ class _Execution:
             if not tally.needs(seat, asked.rows):
                 continue
             if isinstance(result, Answer):
-                tally.answer(seat, asked.rows, result, batches=self._plan.batches, now=now)
+                tally.answer(seat, asked.rows, result, batches=self._plan.batches, now=ended.at)
             else:
-                tally.fail(seat, asked.rows, result, now)
+                tally.fail(seat, asked.rows, result, ended.at)
 
     def _ask(self, tally: Tally, now: float) -> bool:
         """Start the next wave of this merge and of the ones nested in it; tell whether there was one."""
@@ -206,15 +223,12 @@ class _Execution:
 
     def _join(self, call: Call, rows: Mask, tally: Tally, seat: int, now: float) -> None:
         """Listen to an equal call for the same rows, or make it."""
-        key = (call.model, call.inputs, rows.tobytes())
-        asked = self._asked.get(key)
-        if asked is None:
-            until = min(float(self._root.until[rows].max()), now + (call.timeout_s or np.inf))
-            task = self._loop.create_task(self._members[call.model].ask(self._question(call, rows, until)))
-            asked = self._asked[key] = _Asked(rows, task)
-            self._tasks.add(task)
-            task.add_done_callback(lambda _: self._finished(key, asked))
-        asked.listeners.append((tally, seat))
+        latest = float(self._root.until[rows].max())
+        self._call(call, rows, latest, now).listeners.append((tally, seat))
+
+    def _call(self, call: Call, rows: Mask, latest: float, now: float) -> Asked:
+        until = min(latest, now + (call.timeout_s or np.inf))
+        return self._dispatch.call(call, rows, until=until, riders=self._riders)
 
     def _apart(self, rows: Mask) -> list[Mask]:
         """Return rows rider by rider, without those who have none among them."""
@@ -223,7 +237,7 @@ class _Execution:
         parts = [rows & self._batch.rows_of([rider]) for rider in self._riders]
         return [part for part in parts if part.any()]
 
-    def _ask_again(self, asked: _Asked, parts: Sequence[Mask], now: float) -> None:
+    def _ask_again(self, asked: Asked, parts: Sequence[Mask], now: float) -> None:
         """Ask rider by rider, so that one bad input is told to nobody but the rider who sent it."""
         for tally, seat in asked.listeners:
             source = tally.merge.seats[seat].source
@@ -233,39 +247,13 @@ class _Execution:
                 if tally.needs(seat, part):
                     self._join(source, part, tally, seat, now)
 
-    def _question(self, call: Call, rows: Mask, until: float) -> Question:
-        key = (call.inputs, rows.tobytes())
-        taken = self._taken.get(key)
-        if taken is None:
-            taken = self._taken[key] = (self._tensors(call, rows), {})
-        aboard = self._riders
-        if not rows.all():
-            aboard = [rider for rider in aboard if rows[rider.rows].any()]
-        tensors, forms = taken
-        # a call for several riders speaks in the name of the first, and ranks as the most urgent
-        return Question(
-            inputs=tensors,
-            outputs=call.outputs,
-            deadline=until,
-            version=call.version,
-            id=aboard[0].id,
-            parameters=self._batch.parameters,
-            priority=min((rider.priority for rider in aboard if rider.priority), default=0),
-            metadata=aboard[0].metadata,
-            gathered=call.mixes,
-            forms=forms,
-        )
-
-    def _tensors(self, call: Call, rows: Mask) -> dict[str, Tensor]:
-        inputs = self._batch.inputs
-        tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
-        return tensors if rows.all() else {name: tensor.take(rows) for name, tensor in tensors.items()}
-
-    def _finished(self, key: _Key, asked: _Asked) -> None:
-        self._tasks.discard(asked.task)
-        if self._asked.get(key) is asked:
-            del self._asked[key]
-        self._done.append((asked, _result(asked.task)))
+    def _call_ended(self) -> None:
+        if (
+            self._gathering
+            and self._dispatch.under_way
+            and isinstance(self._dispatch.ended[-1].result, Answer)
+        ):
+            return  # nothing can be said before all are in
         self._changed.set()
 
     def _close_nested(self, tally: Tally, now: float) -> bool:
@@ -307,11 +295,14 @@ class _Execution:
         if not closing:
             return False
         self._root.shut(self._batch.rows_of(closing))
-        for reply in build_replies(self._moment(now), closing):
+        self._deliver_to(closing, now)
+        return True
+
+    def _deliver_to(self, riders: Sequence[Rider], now: float) -> None:
+        for reply in build_replies(self._moment(now), riders):
             served = set(reply.riders)
             self._riders = [rider for rider in self._riders if rider not in served]
             self._deliver(reply)
-        return True
 
     def _show(self, now: float) -> None:
         """Deliver interim replies to riders for whom there is something new to merge."""
@@ -333,20 +324,3 @@ class _Execution:
             elapsed_s=now - self._started,
             clock=self._loop.time,
         )
-
-    def _drop_unneeded(self) -> None:
-        for key, asked in list(self._asked.items()):
-            if not asked.needed:
-                del self._asked[key]
-                asked.task.cancel()
-
-
-def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:
-    if task.cancelled():
-        # ours are no longer needed; of the others, somebody was cancelled by its own side
-        return Failure(Cause.MEMBER_INTERNAL)
-    error = task.exception()
-    if error is not None:
-        _log.error("a member raised instead of returning a failure", exc_info=error)
-        return Failure(Cause.MEMBER_INTERNAL)
-    return task.result()

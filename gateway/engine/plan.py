@@ -152,11 +152,19 @@ class Plan:
     inputs: tuple[TensorSpec, ...]
     max_rows: int
     deadline_s: float
+    #: Whether it is of any use to let different requests ride in one batch.
     mixes: bool = field(init=False)
+    #: Whether all that its merge may need is asked at once and nothing can be said before all of it is there.
+    flat: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive whether it is of any use to let different requests ride in one batch."""
+        """Derive what every batch needs."""
+        strategy = self.merge.strategy
+        asked = all(
+            isinstance(seat.source, Call) and seat.chosen and seat.barred is None for seat in self.merge.seats
+        )
         object.__setattr__(self, "mixes", self.batches and any(call.mixes for call in self.calls))
+        object.__setattr__(self, "flat", asked and not (strategy.settles_early or strategy.asks_in_waves))
 
     @property
     def known(self) -> bool:

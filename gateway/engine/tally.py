@@ -7,7 +7,7 @@ failure, of the seat above it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from protos.errors import Cause
 from protos.tensor import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from gateway.engine.plan import Reading
     from gateway.values import Answer, Failure
-    from protos.tensor import Tensor
 
 __all__ = ["Tally"]
 
@@ -65,6 +64,30 @@ class Tally:
         }
         self._names = tuple(seat.name for seat in merge.seats)
         self._eligible = np.array([seat.chosen and seat.barred is None for seat in merge.seats], np.bool_)
+
+    @classmethod
+    def complete(
+        cls, merge: Merge, n: int, answers: Sequence[tuple[Answer, float]], *, asked_at: float, batches: bool
+    ) -> Tally | None:
+        """Return the tally of a merge all of whose seats answered all rows, or None if one is not usable.
+
+        Args:
+            merge: A merge of calls.
+            n: Rows of the batch.
+            answers: Each seat's answer, and when it came.
+            asked_at: When all were asked.
+            batches: Whether answers have a row axis.
+        """
+        tally, screened = cls(merge, n), merge.nonfinite != "pass"
+        for i, (seat, (answer, at)) in enumerate(zip(merge.seats, answers, strict=True)):
+            arrays = _decoded(seat.readings, answer, n, batches=batches)
+            if arrays is None or (screened and not all(map(_finite, arrays.values()))):
+                return None
+            tally._outputs[i] = arrays
+            tally.answers[i], tally.attempts[i] = answer, answer.attempts
+            tally.asked_at[i], tally.elapsed_s[i] = asked_at, at - asked_at
+        tally.asked[:] = tally.answered[:] = True
+        return tally
 
     def start(self, rows: Mask, until: float | NDArray[np.float64]) -> None:
         """Open rows: this merge is needed for them, and waits until the given time, or time for each row."""
@@ -125,15 +148,11 @@ class Tally:
         """Enter a model's answer for some rows, after screening it."""
         self._arrived(seat, answer.attempts, now)
         self.answers[seat] = answer
-        arrays: dict[str, Array] = {}
-        for reading in self.merge.seats[seat].readings:
-            tensor = answer.outputs.get(reading.source)
-            array = None if tensor is None else _decoded(reading, tensor, rows, batches=batches)
-            if array is None:
-                self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
-                return
-            arrays[reading.spec.name] = array
-        self.enter(seat, rows, arrays)
+        arrays = _decoded(self.merge.seats[seat].readings, answer, int(rows.sum()), batches=batches)
+        if arrays is None:
+            self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+        else:
+            self.enter(seat, rows, arrays)
 
     def enter(self, seat: int, rows: Mask, arrays: Mapping[str, Array]) -> None:
         """Enter arrays of ``rows.sum()`` rows, in canonical form, as the seat's answer."""
@@ -174,7 +193,7 @@ class Tally:
             if whole is None and self.merge.strategy.traits.partial:
                 left_out.append(reading.spec.name)
                 continue
-            array = None if whole is None else _screened(reading, whole, rows)
+            array = None if whole is None else _screened(reading, whole, int(rows.sum()))
             if array is None:
                 self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
                 return
@@ -304,26 +323,40 @@ class Tally:
         self.causes[seat, lost] = _NUMBER[cause]
 
 
-def _decoded(reading: Reading, tensor: Tensor, rows: Mask, *, batches: bool) -> Array | None:
-    """Return an output of a model in canonical form, or None if it is not as declared."""
-    if tensor.datatype != reading.spec.datatype:
-        return None
-    array: Array = tensor.array()
-    return _screened(reading, array if batches else array[None], rows)
+def _decoded(
+    readings: Sequence[Reading], answer: Answer, rows: int, *, batches: bool
+) -> dict[str, Array] | None:
+    """Return what is read of a model's answer in canonical form, or None if it is not as declared."""
+    arrays: dict[str, Array] = {}
+    for reading in readings:
+        tensor = answer.outputs.get(reading.source)
+        if tensor is None or tensor.datatype != reading.spec.datatype:
+            return None
+        whole: Array = tensor.array()
+        array = _screened(reading, whole if batches else whole[None], rows)
+        if array is None:
+            return None
+        arrays[reading.spec.name] = array
+    return arrays
 
 
-def _screened(reading: Reading, array: Array, rows: Mask) -> Array | None:
+def _screened(reading: Reading, array: Array, rows: int) -> Array | None:
     """Return one output in canonical form, or None if its datatype or shape is not as declared."""
     spec = reading.spec
-    if array.dtype != DTYPES[spec.datatype] or not spec.accepts(array.shape) or len(array) != rows.sum():
+    if array.dtype != DTYPES[spec.datatype] or not spec.accepts(array.shape) or len(array) != rows:
         return None
     return array if reading.order is None else array[..., reading.order]
 
 
-def _nonfinite(arrays: Sequence[Array] | Any, rows: int) -> Mask:
+def _finite(array: Array) -> bool:
+    # ml_dtypes' floats are of kind V; numpy's of kind f
+    return array.dtype.kind not in "fV" or bool(np.isfinite(array).all())
+
+
+def _nonfinite(arrays: Iterable[Array], rows: int) -> Mask:
+    """Return the rows in which any array has a value that is not finite."""
     broken = np.zeros(rows, np.bool_)
     for array in arrays:
-        # ml_dtypes' floats are of kind V; numpy's of kind f
-        if array.dtype.kind in "fV":
+        if not _finite(array):
             broken |= ~np.isfinite(array).reshape(rows, -1).all(axis=1)
     return broken

@@ -3,10 +3,11 @@
 Theory. A batch costs about the same whoever rides in it, so company is worth waiting for only while it comes.
 Two things are known without asking anybody. One is the *crowd*: how many requests were there at once of late,
 waiting or riding. Clients that wait for their answers before they ask again come back as often as they leave,
-so the crowd says how many are still to come; with ``c`` batches under way each is to carry its share. The other
-is how closely requests follow each other. A busy process does not see who stands before its door: a request
-that has arrived may wait to be read until the one before is answered. Then the next one comes soon after the
-last, again and again, and it is cheaper to read them all first.
+so the crowd says how many are still to come; with ``c`` batches under way each is to carry its share.
+
+The other is how closely requests follow each other. A busy process does not see who stands before its door: a
+request that has arrived may wait to be read until the one before is answered. Then the next one comes soon
+after the last, again and again, and it is cheaper to read them all first.
 
 Rules:
 

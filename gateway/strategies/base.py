@@ -200,6 +200,11 @@ class Strategy:
         return tuple(Ask(i, rows) for i, rows in enumerate(waiting) if rows.any())
 
     @property
+    def asks_in_waves(self) -> bool:
+        """Whether :meth:`plan` does other than its default."""
+        return type(self).plan is not Strategy.plan
+
+    @property
     def settles_early(self) -> bool:
         """Whether :meth:`settled` says more than its default."""
         return type(self).settled is not Strategy.settled

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gateway import values
-from gateway.engine import engine as engine_module
+from gateway.engine.dispatch import Dispatch
+from gateway.engine.engine import Engine
 from gateway.strategies.means import Mean
 from protos.errors import Cause
 from protos.tensor import TensorSpec
@@ -350,7 +351,7 @@ def test_a_loser_that_is_not_awaited_is_noticed(monkeypatch: pytest.MonkeyPatch)
         for task in self._tasks:
             task.cancel()
 
-    monkeypatch.setattr(engine_module._Execution, "end", only_cancel)
+    monkeypatch.setattr(Dispatch, "end", only_cancel)
     members, plan = slow_to_end()
     with pytest.raises(AssertionError, match="left running"):
         run(drive(members, compiled(members, plan), [0.0]))
@@ -424,7 +425,7 @@ def test_a_rider_who_left_before_the_start_costs_nothing() -> None:
         batch = values.Batch(route=plan, n=1, inputs={}, riders=[rider])
         batch.leave(rider)
         delivered: list[Delivered] = []
-        await engine_module.Engine(members).run(batch, lambda r: delivered.append(Delivered(0.0, r)))
+        await Engine(members).run(batch, lambda r: delivered.append(Delivered(0.0, r)))
         return delivered
 
     assert run(main()) == []
