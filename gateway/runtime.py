@@ -42,6 +42,11 @@ class Instance:
         """Its gRPC target."""
         return f"unix:{self.socket}"
 
+    @property
+    def lane(self) -> Path:
+        """Where it listens for the gateway's lane."""
+        return self.socket.with_suffix(".lane")
+
 
 def spread(devices: Sequence[str], number: int | None) -> list[str]:
     """Return the devices of a number of processes, in turn; without a number one process for each.
