@@ -19,6 +19,7 @@ import socket
 import stat
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -71,9 +72,9 @@ class Lane:
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         self._path.unlink(missing_ok=True)
-        running = [task for caller in self._callers for task in caller.running]
-        if running:
-            await asyncio.wait(running, timeout=drain_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await asyncio.gather(*(caller.drained() for caller in self._callers))
         for caller in tuple(self._callers):
             caller.close()
 
@@ -118,10 +119,11 @@ class _Caller:
         """Whether the connection has ended."""
         return self._connection.closed
 
-    @property
-    def running(self) -> list[asyncio.Task[None]]:
-        """The requests under way."""
-        return list(self._tasks.values())
+    async def drained(self) -> None:
+        """Wait until the requests under way have been answered, and the answers taken."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        await self._connection.flushed()
 
     def close(self) -> None:
         """End the connection, with every request on it."""

@@ -169,7 +169,9 @@ class Lane:
         if fault is not None:
             self._complain(str(fault))
         elif was_up:
-            _log.info("model %s: the lane %s has ended", self._model, self._path.name)
+            _log.info("model %s: the lane at %s has ended", self._model, self._path.name)
+        elif self._greeted is not None and not self._greeted.done():
+            self._complain("it was refused")
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(None)
         for call in calls.values():

@@ -60,6 +60,7 @@ class Connection:
         #: Bytes that the socket has not taken yet.
         self.unsent = 0
         self._paused = False
+        self._flushed: asyncio.Future[None] | None = None
         self.closed = False
         self._loop.add_reader(sock, self._readable)
         self.send([HELLO])
@@ -80,6 +81,14 @@ class Connection:
             return
         self._keep(buffers, sent)
 
+    async def flushed(self) -> None:
+        """Wait until the socket has taken everything, or the connection has ended."""
+        if self.unsent:
+            if self._flushed is None:
+                self._flushed = self._loop.create_future()
+            # several may wait, and one of them may give up
+            await asyncio.shield(self._flushed)
+
     def close(self, fault: LaneFault | None = None) -> None:
         """End the connection; what was not taken yet is lost."""
         if self.closed:
@@ -90,6 +99,7 @@ class Connection:
         self._sock.close()
         self._queue.clear()
         self.unsent = 0
+        self._tell_flushed()
         self._on_end(fault)
 
     def _readable(self) -> None:
@@ -149,6 +159,12 @@ class Connection:
             sent -= len(first)
         if not self.unsent:
             self._loop.remove_writer(self._sock)
+            self._tell_flushed()
         if self._paused and self.unsent <= MAX_UNSENT_BYTES:
             self._paused = False
             self._loop.add_reader(self._sock, self._readable)
+
+    def _tell_flushed(self) -> None:
+        if self._flushed is not None:
+            self._flushed.set_result(None)
+            self._flushed = None

@@ -96,7 +96,8 @@ async def serving(folder: Path, kind: type[Service] = Service) -> AsyncIterator[
     service, path = kind(versions), folder / "lane"
     server = Lane(service, path)
     yield service, server, path
-    await server.stop(0)
+    if server._listener.fileno() != -1:
+        await server.stop(0)
 
 
 def told(frame: lane.Frame) -> tuple[int, str, str]:
@@ -204,6 +205,34 @@ async def test_a_drain_finishes_what_has_begun_and_refuses_the_rest(tmp_path: Pa
         await stopping
         await asyncio.wait_for(gateway.ended.wait(), 10)
         assert not path.exists()
+
+
+class Wordy(Service):
+    """A service whose answer no socket takes at once."""
+
+    async def model_infer(self, request: Any, context: Any, raws: Any = None) -> Any:
+        response = await super().model_infer(request, context, raws)
+        raws.answered[:] = [bytes(8 << 20)]
+        return response
+
+
+@pytest.mark.parametrize("drain_s", [10.0, 0.0])
+async def test_a_drain_ends_when_its_last_answer_is_taken(tmp_path: Path, drain_s: float) -> None:
+    """Not when it is written; the control has no time to wait for that."""
+    async with serving(tmp_path, Wordy) as (_, server, path):
+        gateway = Gateway(path)
+        gateway.ask(1)
+        async with asyncio.timeout(10):
+            while not any(c._connection.unsent for c in server._callers):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+        gateway.connection._loop.remove_reader(gateway.connection._sock)
+        stopping = asyncio.create_task(server.stop(drain_s))
+        await asyncio.sleep(0.01)
+        assert stopping.done() is not bool(drain_s)
+        gateway.connection._loop.add_reader(gateway.connection._sock, gateway.connection._readable)
+        await stopping
+        await asyncio.wait_for(gateway.ended.wait(), 10)
+    assert (1 in gateway.frames) is bool(drain_s)
 
 
 async def test_only_the_owner_may_join(
