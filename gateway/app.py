@@ -204,9 +204,9 @@ class Gateway:
 
 
 def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> dict[str, Backend]:
-    targets: dict[str, list[str]] = {}
+    lanes: dict[str, dict[str, Path]] = {}
     for instance in runtime.instances(runtime.read_layout(directory), directory):
-        targets.setdefault(instance.model, []).append(instance.target)
+        lanes.setdefault(instance.model, {})[instance.target] = instance.lane
     members: dict[str, Backend] = {}
     for name, model in config.models.items():
         if model.worker is not None:
@@ -215,8 +215,9 @@ def _members(config: Config, directory: Path, on_change: Callable[[], None]) -> 
                 name=name,
                 model=model.worker.model or name,
                 version=model.worker.version,
-                endpoints=Endpoints(targets[name]),
+                endpoints=Endpoints([*lanes[name]]),
                 local=True,
+                lanes=lanes[name],
                 declared=declared,
                 labels=labels,
                 on_change=on_change,

@@ -58,6 +58,11 @@ class Instance:
         """Its gRPC target."""
         return f"unix:{self.socket}"
 
+    @property
+    def lane(self) -> Path:
+        """Where it listens for the gateway's lane."""
+        return self.socket.with_suffix(".lane")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:

@@ -56,6 +56,7 @@ def worker_arguments(config: Config, instance: runtime.Instance, total: int, log
         "model": worker.model or instance.model,
         "version": worker.version,
         "address": instance.target,
+        "lane": str(instance.lane),
         "device": instance.device,
         "threads": str(worker.threads) if worker.threads else f"auto/{total}",
         "providers": ",".join(worker.providers),

@@ -17,7 +17,7 @@ from protos.errors import DOMAIN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TRAILER", "Details", "read_details"]
+__all__ = ["TRAILER", "Details", "read_details", "read_status"]
 
 #: The trailer that holds a ``google.rpc.Status``.
 TRAILER = "grpc-status-details-bin"
@@ -47,9 +47,17 @@ def read_details(trailers: Iterable[tuple[str, str | bytes]] | None) -> Details:
         Details(reason='', members=())
     """
     status = dict(trailers or ()).get(TRAILER, b"")
+    try:
+        return read_status(status_pb2.Status.FromString(status if isinstance(status, bytes) else b""))
+    except DecodeError:
+        return Details()
+
+
+def read_status(status: status_pb2.Status) -> Details:
+    """Read the details of a failed call's status."""
     reason, members = "", []
     try:
-        for detail in status_pb2.Status.FromString(status if isinstance(status, bytes) else b"").details:
+        for detail in status.details:
             info, member = error_details_pb2.ErrorInfo(), errors_pb2.MemberError()
             if detail.Unpack(info) and info.domain == DOMAIN:
                 reason = info.reason

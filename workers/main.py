@@ -26,6 +26,7 @@ from protos.address import Address, AddressError
 from protos.oip import REPOSITORY_EXTENSIONS, LogService
 from workers.control import Control
 from workers.hosting import host
+from workers.lane import Lane
 from workers.model.errors import ModelError
 from workers.model.runtime.instances import Placement, PlacementError
 from workers.model.runtime.providers import AUTO, PROVIDERS
@@ -82,6 +83,7 @@ async def _serve(args: argparse.Namespace) -> None:
     service = Service(model, extensions=REPOSITORY_EXTENSIONS if control else ())
     server = Server(service, LogService(log_format=args.log_format), control, model.name, args.address)
     await server.start()
+    lane = Lane(service, args.lane) if args.lane else None
     model.watch(lambda: server.show_health(ready=model.ready))
     facts = {"model": model.name, "versions": model.versions, "address": server.address.text}
     _log.info("serving", extra=facts)
@@ -94,7 +96,7 @@ async def _serve(args: argparse.Namespace) -> None:
     if polling is not None:
         polling.cancel()
     _log.info("draining", extra={"drain_s": args.drain_s})
-    await server.stop(args.drain_s)
+    await asyncio.gather(server.stop(args.drain_s), *([lane.stop(args.drain_s)] if lane else []))
     _log.info("stopped")
 
 
@@ -139,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
         "--address", type=_address, default="127.0.0.1:0", help="host:port (port 0: any) or unix:PATH"
     )
     parser.add_argument(
+        "--lane",
+        type=_socket,
+        default=None,
+        help="path of a socket for a gateway on this host (default: none)",
+    )
+    parser.add_argument(
         "--providers",
         type=_providers,
         default=AUTO,
@@ -181,6 +189,12 @@ def _address(text: str) -> Address:
         return Address.parse(text)
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _socket(text: str) -> Path:
+    path = _address(f"unix:{text}").socket_path
+    assert path is not None  # noqa: S101 - it is one, by its prefix
+    return path
 
 
 def _providers(text: str) -> tuple[str, ...]:

@@ -101,8 +101,9 @@ class _Execution:
         self._refuse([rider for rider, end in ends.items() if end <= self._started], _TOO_LATE)
         sizes = [rider.rows.stop - rider.rows.start for rider in self._riders]
         until = np.repeat([ends[rider] for rider in self._riders], sizes)
-        flat = self._flat and len(until) == self._batch.n > 0 and not self._shown
-        if flat and await self._run_flat(until):
+        # whoever has no rows, left already or wants more than the final reply is answered by the general rules
+        plain = len(until) == self._batch.n and all(sizes) and not (self._batch.departed or self._shown)
+        if self._flat and plain and await self._run_flat(until):
             return
         self._root = Tally(self._plan.merge, self._batch.n)
         self._root.start(self._batch.rows_of(self._riders), until)

@@ -26,7 +26,7 @@ from protos.errors import Cause, Code, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Diagnosis", "Kind", "diagnose", "kind_of"]
+__all__ = ["CallFailed", "Diagnosis", "Kind", "diagnose", "kind_of"]
 
 #: Statuses that we never answer ourselves, and so have no name in the error table.
 _UNKNOWN, _OUT_OF_RANGE = 2, 11
@@ -53,6 +53,22 @@ class Diagnosis:
 
     cause: Cause
     out: bool = False
+
+
+class CallFailed(Exception):  # noqa: N818 - a failed call is the field's word
+    """A call that ended with a status, whatever carried it.
+
+    Args:
+        code: Its gRPC status.
+        text: The status's words, for our log.
+        reason: The reason in an error of our own kind; empty = none.
+    """
+
+    def __init__(self, code: int, text: str, reason: str = "") -> None:
+        super().__init__(code, text, reason)
+        self.code = code
+        self.text = text
+        self.reason = reason
 
 
 def kind_of(name: str, extensions: Iterable[str]) -> Kind:

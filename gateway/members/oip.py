@@ -13,27 +13,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
+from gateway.members.causes import CallFailed
 from gateway.members.channel import CallMetadata, Credentials, open_channel
 from gateway.members.endpoints import Endpoint, Endpoints, look_up
+from gateway.members.forms import answer_of, head_of
+from gateway.members.lane import Lane
 from gateway.members.pool import Pool, Replica
 from gateway.members.server import Server, by_number
 from gateway.policies.backoff import Backoff
 from gateway.values import Answer, Failure, Question
-from protos import oip
-from protos.details import read_details
 from protos.errors import Cause
 from protos.tensor import TensorFault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from gateway.config.schema import Oip
     from gateway.members.causes import Diagnosis
+    from gateway.members.forms import Answered
     from protos.model import ModelSpec
 
 __all__ = ["OipMember", "learn"]
@@ -44,12 +46,9 @@ _log = logging.getLogger(__name__)
 _DOWN_LOCAL, _DOWN_REMOTE = Backoff(first_s=0.1, most_s=0.1), Backoff(first_s=0.1, most_s=1.0)
 #: Longest version of a server, in characters; what an answer says beyond is cut.
 _MAX_VERSION = 64
-#: Most parameters of an answer that are handed back.
-_MAX_PARAMETERS = 64
 #: Reasons of a server of ours that we would have found ourselves, were the model still what it was.
 _CHECKED = {"INPUT_MISSING", "INPUT_UNKNOWN", "DTYPE_MISMATCH", "SHAPE_MISMATCH"}
-#: What our workers report of a call, in microseconds.
-_TIMES = ("accord_queue_us", "accord_compute_us")
+_STATUS = {code.value[0]: code.name for code in grpc.StatusCode}
 
 #: Every how many probes a replica that is ready is asked again what the model is.
 DESCRIBE_EVERY = 10
@@ -64,6 +63,7 @@ class OipMember:
         version: The version to ask for; empty = the server's choice.
         endpoints: Where its replicas are.
         local: Whether the replicas are our own workers: a broken connection then means a crash.
+        lanes: Where they listen for the lane, by address.
         credentials: Certificates; None = no TLS.
         metadata: Sent with every call.
         resolve_s: How often the endpoints are looked up, in seconds.
@@ -80,6 +80,7 @@ class OipMember:
         version: str = "",
         endpoints: Endpoints,
         local: bool,
+        lanes: Mapping[str, Path] | None = None,
         credentials: Credentials | None = None,
         metadata: CallMetadata | None = None,
         resolve_s: float = 5.0,
@@ -91,6 +92,7 @@ class OipMember:
         self._model = model
         self._version = version
         self._local = local
+        self._lanes = dict(lanes or {})
         self._credentials = credentials
         self._metadata = metadata or CallMetadata({}, {})
         self._spec = declared
@@ -171,44 +173,25 @@ class OipMember:
         replica = self._pool.pick()
         if replica is None:
             return Failure(Cause.MEMBER_NOT_READY, attempts=0)
-        request = self._request(question, left)
-        metadata = self._metadata.pairs + question.metadata
-        call = replica.connection.infer(request, timeout=left, metadata=metadata or None)
+        wanted = question.version or self._version
+        head = head_of(question, self._model, wanted, left)
         replica.in_flight += 1
         try:
-            return self._answer(replica, question.version or self._version, await call, within_s=left)
-        except grpc.aio.AioRpcError as error:
-            return self._failure(replica, question, error)
+            answered = await replica.connection.infer(question, head, left)
+            return self._read(replica, wanted, answered, left)
+        except CallFailed as failed:
+            return self._failure(replica, question, failed)
         except (TensorFault, ValueError):
             address = replica.endpoint.address
             _log.exception("model %s at %s: the reply could not be understood", self.name, address)
             return Failure(Cause.WORKER_PROTOCOL_ERROR)
         finally:
             replica.in_flight -= 1
-            # abandoned calls are not collected by gRPC (grpc/grpc#43462)
-            call.cancel()
 
-    def _request(self, question: Question, left_s: float) -> Any:
-        request = oip.messages.ModelInferRequest(
-            model_name=self._model, model_version=question.version or self._version, id=question.id
-        )
-        parameters = request.parameters
-        parameters["timeout"].int64_param = max(1, int(left_s * 1e6))
-        if question.priority:
-            parameters["priority"].uint64_param = question.priority
-        if question.parameters:
-            oip.write_parameters(parameters, question.parameters)
-        oip.write_inputs(request, question.inputs)
-        for output in question.outputs:
-            request.outputs.add(name=output)
-        return request
-
-    def _answer(
-        self, replica: Replica[Server], wanted: str, response: Any, *, within_s: float
+    def _read(
+        self, replica: Replica[Server], wanted: str, answered: Answered, within_s: float
     ) -> Answer | Failure:
-        if response is None:  # gRPC's word for bytes that are no message
-            raise ValueError("the reply is not a ModelInferResponse")
-        version = response.model_version[:_MAX_VERSION]
+        version = answered.response.model_version[:_MAX_VERSION]
         # servers without versions, KServe's for one, leave it empty
         if wanted and version not in ("", wanted):
             address = replica.endpoint.address
@@ -216,30 +199,13 @@ class OipMember:
             return Failure(Cause.MEMBER_BAD_OUTPUT)
         server = replica.connection
         server.stale |= not wanted and server.spec is not None and version not in ("", server.spec.version)
-        parameters: dict[str, oip.Parameter] = {}
-        seconds: dict[str, float] = {}
-        for key, message in response.parameters.items():
-            if key in _TIMES:
-                told_s = message.int64_param / 1e6
-                # any server may say so; a time that the call cannot have taken is not believed
-                if 0 <= told_s <= within_s:
-                    seconds[key] = told_s
-            elif kind := message.WhichOneof("parameter_choice"):
-                parameters[key] = getattr(message, kind)
-        return Answer(
-            outputs=oip.read_outputs(response),
-            version=version or wanted,
-            queue_s=seconds.get("accord_queue_us"),
-            compute_s=seconds.get("accord_compute_us"),
-            parameters=_bounded(oip.custom(parameters)) if parameters else parameters,
-        )
+        return answer_of(answered, version or wanted, within_s=within_s)
 
-    def _failure(self, replica: Replica[Server], question: Question, error: grpc.aio.AioRpcError) -> Failure:
-        diagnosis = replica.connection.diagnose(error)
-        reason = read_details(error.trailing_metadata()).reason
+    def _failure(self, replica: Replica[Server], question: Question, failed: CallFailed) -> Failure:
+        diagnosis = replica.connection.diagnose(failed)
         # one version that is gone says nothing of the others
         gone = bool(question.version) and diagnosis.cause in (Cause.MEMBER_NOT_READY, Cause.MEMBER_NOT_FOUND)
-        replica.connection.stale |= gone or reason in _CHECKED
+        replica.connection.stale |= gone or failed.reason in _CHECKED
         if diagnosis.out and not gone:
             self._pool.set_ready(replica, ready=False)
         cause = self._named(diagnosis)
@@ -248,9 +214,9 @@ class OipMember:
             self.name,
             replica.endpoint.address,
             cause.name,
-            error.code().name,
-            reason,
-            error.details(),
+            _STATUS.get(failed.code, failed.code),
+            failed.reason,
+            failed.text,
         )
         return Failure(cause)
 
@@ -261,7 +227,9 @@ class OipMember:
 
     def _connect(self, endpoint: Endpoint) -> Server:
         channel = open_channel(endpoint, self._credentials, local=self._local)
-        return Server(channel, self._model, self._version, self._metadata)
+        path = self._lanes.get(endpoint.address)
+        lane = Lane(path, self.name) if path else None
+        return Server(channel, self._model, self._version, self._metadata, lane)
 
     async def _probe(self, replica: Replica[Server]) -> str:
         """Return what speaks against asking a replica; learn what the model is when nothing does."""
@@ -275,6 +243,7 @@ class OipMember:
                 if not (spec.inputs and spec.outputs):
                     return "the server does not say what tensors the model takes and returns"
                 self._learn()
+            await replica.connection.join_lane(anew=not replica.ready)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name} {error.details()!r:.512}"
         return ""
@@ -287,11 +256,6 @@ class OipMember:
         if newest != self._spec:
             self._spec = newest
             self._on_change()
-
-
-def _bounded(parameters: dict[str, oip.Parameter]) -> dict[str, oip.Parameter]:
-    """Hand back no more parameters than a request may bring."""
-    return dict(islice(parameters.items(), _MAX_PARAMETERS))
 
 
 async def learn(name: str, backend: Oip, within_s: float = 5.0) -> ModelSpec | None:

@@ -59,8 +59,12 @@ _TYPED_FIELD = {
 _TYPED_FIELDS = tuple(dict.fromkeys(_TYPED_FIELD.values()))
 
 
-def read_inputs(request: Any) -> dict[str, Tensor]:
+def read_inputs(request: Any, raws: Sequence[bytes | memoryview] | None = None) -> dict[str, Tensor]:
     """Read the tensors of a ``ModelInferRequest``, raw or typed, and check each by itself.
+
+    Args:
+        request: The message.
+        raws: The raw contents, where they came beside the message; None = they are in it.
 
     Returns:
         Tensors by name, in request order.
@@ -70,7 +74,8 @@ def read_inputs(request: Any) -> dict[str, Tensor]:
             SHAPE_MISMATCH or TENSOR_SIZE_MISMATCH; the field names the tensor's index.
     """
     check_number("inputs", len(request.inputs))
-    raws = request.raw_input_contents
+    if raws is None:
+        raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise AccordError(
             Reason.TENSOR_SIZE_MISMATCH,
@@ -149,13 +154,18 @@ def check_walk(name: str, datatype: str, shape: Sequence[int], *, typed: bool) -
         raise TensorFault("SHAPE_MISMATCH", name, f"{problem}; send it raw, or in parts")
 
 
-def read_outputs(response: Any) -> dict[str, Tensor]:
+def read_outputs(response: Any, raws: Sequence[bytes | memoryview] | None = None) -> dict[str, Tensor]:
     """Read the tensors of a ``ModelInferResponse``.
+
+    Args:
+        response: The message.
+        raws: The raw contents, where they came beside the message; None = they are in it.
 
     Raises:
         TensorFault: If the answer breaks a rule of the protocol.
     """
-    raws = response.raw_output_contents
+    if raws is None:
+        raws = response.raw_output_contents
     if raws and len(raws) != len(response.outputs):
         raise TensorFault("TENSOR_SIZE_MISMATCH", "", "raw_output_contents and outputs differ in number")
     tensors: dict[str, Tensor] = {}
@@ -165,7 +175,7 @@ def read_outputs(response: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_tensor(message: Any, raw: bytes | None) -> Tensor:
+def _read_tensor(message: Any, raw: bytes | memoryview | None) -> Tensor:
     if raw is None:
         return _read_typed(message)
     if message.contents.ByteSize():  # an empty one says nothing; MLServer sends it beside raw outputs
@@ -210,20 +220,35 @@ def _read_typed(message: Any) -> Tensor:
     return Tensor.from_array(array.reshape(tuple(message.shape)))
 
 
-def write_inputs(request: Any, inputs: Mapping[str, Tensor]) -> None:
-    """Append tensors to a ``ModelInferRequest`` in raw form."""
+def write_inputs(
+    request: Any, inputs: Mapping[str, Tensor], raws: list[bytes | memoryview] | None = None
+) -> None:
+    """Append tensors to a ``ModelInferRequest`` in raw form.
+
+    Args:
+        request: The message.
+        inputs: Tensors by name.
+        raws: Where the raw contents go, uncopied, if they travel beside the message; None = into it.
+    """
     for name, tensor in inputs.items():
         request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
-        request.raw_input_contents.append(bytes(tensor.raw))
+        _write_raw(tensor, request.raw_input_contents, raws)
 
 
-def write_outputs(response: Any, outputs: Mapping[str, Tensor], *, typed: bool = False) -> None:
+def write_outputs(
+    response: Any,
+    outputs: Mapping[str, Tensor],
+    *,
+    typed: bool = False,
+    raws: list[bytes | memoryview] | None = None,
+) -> None:
     """Append tensors to a ``ModelInferResponse``.
 
     Args:
         response: The message.
         outputs: Tensors by name.
         typed: Whether the elements stand in typed ``contents``, as plain stubs like them, and not in bytes.
+        raws: Where the raw contents go, uncopied, if they travel beside the message; None = into it.
 
     Raises:
         AccordError: PARAMETER_INVALID if a typed form is wanted of a tensor that has none, or too many
@@ -235,7 +260,14 @@ def write_outputs(response: Any, outputs: Mapping[str, Tensor], *, typed: bool =
         if typed:
             _write_typed(message, tensor)
         else:
-            response.raw_output_contents.append(bytes(tensor.raw))
+            _write_raw(tensor, response.raw_output_contents, raws)
+
+
+def _write_raw(tensor: Tensor, inside: Any, beside: list[bytes | memoryview] | None) -> None:
+    if beside is None:
+        inside.append(bytes(tensor.raw))
+    else:
+        beside.append(tensor.raw)
 
 
 def _write_typed(message: Any, tensor: Tensor) -> None:
