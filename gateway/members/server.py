@@ -113,7 +113,7 @@ class Server:
             request = head + tensors
             if lane.carries(request, raws):
                 return await lane.infer(request, raws, within_s)
-        message = b"".join((head, forms.whole(question)))
+        message = b"".join((head, *forms.whole(question)))
         metadata = self._metadata.pairs + question.metadata
         call = self._infer(message, timeout=within_s, metadata=metadata or None)
         try:
