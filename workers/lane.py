@@ -43,6 +43,8 @@ __all__ = ["Lane"]
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 16
+#: How long nobody is let in after somebody could not be: he still waits, and would be found again at once.
+_ACCEPT_AGAIN_S = 1.0
 #: pid, uid, gid. Source: ``unix(7)``, ``SO_PEERCRED``.
 _CREDENTIALS = struct.Struct("3i")
 
@@ -65,11 +67,15 @@ class Lane:
         self._callers: set[_Caller] = set()
         self._listener = _listen(path)
         self._path = path
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        self._loop = asyncio.get_running_loop()
+        self._again: asyncio.TimerHandle | None = None
+        self._admit()
 
     async def stop(self, drain_s: float) -> None:
         """Take no more callers, finish the requests under way, and end after ``drain_s`` at the latest."""
-        asyncio.get_running_loop().remove_reader(self._listener)
+        self._loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
         self._listener.close()
         self._path.unlink(missing_ok=True)
         with suppress(TimeoutError):
@@ -78,11 +84,16 @@ class Lane:
         for caller in tuple(self._callers):
             caller.close()
 
+    def _admit(self) -> None:
+        self._loop.add_reader(self._listener, self._accept)
+
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
         except OSError as error:  # too many files, say; the caller asks over gRPC meanwhile
             _log.warning("the lane could not be joined", extra={"cause": str(error)})
+            self._loop.remove_reader(self._listener)
+            self._again = self._loop.call_later(_ACCEPT_AGAIN_S, self._admit)
             return
         _, user, _ = _CREDENTIALS.unpack(
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

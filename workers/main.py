@@ -82,8 +82,9 @@ async def _serve(args: argparse.Namespace) -> None:
     control = Control(model) if args.control == "explicit" else None
     service = Service(model, extensions=REPOSITORY_EXTENSIONS if control else ())
     server = Server(service, LogService(log_format=args.log_format), control, model.name, args.address)
-    await server.start()
+    # the lane first: who finds the worker ready over gRPC then finds it too
     lane = Lane(service, args.lane) if args.lane else None
+    await server.start()
     model.watch(lambda: server.show_health(ready=model.ready))
     facts = {"model": model.name, "versions": model.versions, "address": server.address.text}
     _log.info("serving", extra=facts)

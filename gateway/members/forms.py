@@ -56,18 +56,20 @@ def head_of(question: Question, model: str, version: str, left_s: float) -> byte
     return cast("bytes", request.SerializeToString())
 
 
-def whole(question: Question) -> bytes:
-    """Return the tensors of a ``ModelInferRequest``, encoded once for all questions that share them."""
+def whole(question: Question) -> list[bytes | memoryview]:
+    """Return the tensors of a ``ModelInferRequest`` in parts, encoded once for all questions that share them.
+
+    In parts, because the one copy that gRPC needs is made when a member's head is joined to them.
+    """
     form = question.forms.get(_WHOLE)
     if form is None:
-        request = oip.messages.ModelInferRequest()
-        oip.write_inputs(request, question.inputs)
-        form = question.forms[_WHOLE] = request.SerializeToString()
-    return cast("bytes", form)
+        tensors, raws = apart(question)
+        form = question.forms[_WHOLE] = [tensors, *oip.raw_inputs(raws)]
+    return cast("list[bytes | memoryview]", form)
 
 
 def apart(question: Question) -> tuple[bytes, list[bytes | memoryview]]:
-    """Return the same without the raw contents, and these beside it, uncopied."""
+    """Return them without the raw contents, and these beside it, uncopied."""
     form = question.forms.get(_APART)
     if form is None:
         request, raws = oip.messages.ModelInferRequest(), list[bytes | memoryview]()
@@ -76,12 +78,13 @@ def apart(question: Question) -> tuple[bytes, list[bytes | memoryview]]:
     return cast("tuple[bytes, list[bytes | memoryview]]", form)
 
 
-def answer_of(answered: Answered, version: str, *, within_s: float) -> Answer:
+def answer_of(answered: Answered, version: str, *, wanted: Sequence[str], within_s: float) -> Answer:
     """Read an answer.
 
     Args:
         answered: The reply.
         version: The version that it is of.
+        wanted: The outputs to read; empty = all.
         within_s: The longest that the call can have taken, in seconds.
 
     Raises:
@@ -98,7 +101,7 @@ def answer_of(answered: Answered, version: str, *, within_s: float) -> Answer:
         elif kind := message.WhichOneof("parameter_choice"):
             parameters[key] = getattr(message, kind)
     return Answer(
-        outputs=oip.read_outputs(answered.response, answered.raws),
+        outputs=oip.read_outputs(answered.response, answered.raws, wanted),
         version=version,
         queue_s=seconds.get("accord_queue_us"),
         compute_s=seconds.get("accord_compute_us"),

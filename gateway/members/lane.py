@@ -91,10 +91,10 @@ class Lane:
             connection.close()
             raise
 
-    def carries(self, raws: Sequence[bytes | memoryview]) -> bool:
-        """Tell whether tensors fit into a frame, and not too much waits already to be sent."""
+    def carries(self, head: bytes, raws: Sequence[bytes | memoryview]) -> bool:
+        """Tell whether a request fits into a frame, and not too much waits already to be sent."""
         assert self._connection is not None  # noqa: S101 - asked only of a lane that is up
-        size = sum(map(len, raws))
+        size = len(head) + sum(map(len, raws))
         return size + self._connection.unsent <= oip.MAX_ANSWER_BYTES and len(raws) <= lane.MAX_SEGMENTS
 
     async def infer(self, head: bytes, raws: Sequence[bytes | memoryview], within_s: float) -> Answered:

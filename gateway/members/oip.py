@@ -178,7 +178,7 @@ class OipMember:
         replica.in_flight += 1
         try:
             answered = await replica.connection.infer(question, head, left)
-            return self._read(replica, wanted, answered, left)
+            return self._read(replica, question, answered, left)
         except CallFailed as failed:
             return self._failure(replica, question, failed)
         except (TensorFault, ValueError):
@@ -189,8 +189,9 @@ class OipMember:
             replica.in_flight -= 1
 
     def _read(
-        self, replica: Replica[Server], wanted: str, answered: Answered, within_s: float
+        self, replica: Replica[Server], question: Question, answered: Answered, within_s: float
     ) -> Answer | Failure:
+        wanted = question.version or self._version
         version = answered.response.model_version[:_MAX_VERSION]
         # servers without versions, KServe's for one, leave it empty
         if wanted and version not in ("", wanted):
@@ -199,7 +200,7 @@ class OipMember:
             return Failure(Cause.MEMBER_BAD_OUTPUT)
         server = replica.connection
         server.stale |= not wanted and server.spec is not None and version not in ("", server.spec.version)
-        return answer_of(answered, version or wanted, within_s=within_s)
+        return answer_of(answered, version or wanted, wanted=question.outputs, within_s=within_s)
 
     def _failure(self, replica: Replica[Server], question: Question, failed: CallFailed) -> Failure:
         diagnosis = replica.connection.diagnose(failed)

@@ -110,9 +110,10 @@ class Server:
         lane = self._lane
         if lane is not None and lane.up:
             tensors, raws = forms.apart(question)
-            if lane.carries(raws):
-                return await lane.infer(head + tensors, raws, within_s)
-        message = b"".join((head, forms.whole(question)))
+            request = head + tensors
+            if lane.carries(request, raws):
+                return await lane.infer(request, raws, within_s)
+        message = b"".join((head, *forms.whole(question)))
         metadata = self._metadata.pairs + question.metadata
         call = self._infer(message, timeout=within_s, metadata=metadata or None)
         try:

@@ -16,11 +16,11 @@ import numpy as np
 
 from protos.errors import AccordError, Reason
 from protos.oip.parameters import CONTENTS
-from protos.oip.wire import SHARED_MEMORY_REFUSED
+from protos.oip.wire import SHARED_MEMORY_REFUSED, messages
 from protos.tensor import DTYPES, Tensor, TensorFault, checked_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = [
     "MAX_ANSWER_BYTES",
@@ -29,6 +29,7 @@ __all__ = [
     "check_answer",
     "check_number",
     "check_walk",
+    "raw_inputs",
     "read_inputs",
     "read_outputs",
     "write_inputs",
@@ -154,12 +155,15 @@ def check_walk(name: str, datatype: str, shape: Sequence[int], *, typed: bool) -
         raise TensorFault("SHAPE_MISMATCH", name, f"{problem}; send it raw, or in parts")
 
 
-def read_outputs(response: Any, raws: Sequence[bytes | memoryview] | None = None) -> dict[str, Tensor]:
+def read_outputs(
+    response: Any, raws: Sequence[bytes | memoryview] | None = None, wanted: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Read the tensors of a ``ModelInferResponse``.
 
     Args:
         response: The message.
         raws: The raw contents, where they came beside the message; None = they are in it.
+        wanted: The outputs to read, others are not looked at; empty = all.
 
     Raises:
         TensorFault: If the answer breaks a rule of the protocol.
@@ -169,7 +173,11 @@ def read_outputs(response: Any, raws: Sequence[bytes | memoryview] | None = None
     if raws and len(raws) != len(response.outputs):
         raise TensorFault("TENSOR_SIZE_MISMATCH", "", "raw_output_contents and outputs differ in number")
     tensors: dict[str, Tensor] = {}
-    for message, raw in zip(response.outputs, raws or [None] * len(response.outputs), strict=True):
+    for i, message in enumerate(response.outputs):
+        if wanted and message.name not in wanted:
+            continue
+        # of what is in a message each look at it is a copy
+        raw = raws[i] if raws else None
         check_walk(message.name, message.datatype, message.shape, typed=raw is None)
         tensors[message.name] = _read_tensor(message, raw)
     return tensors
@@ -233,6 +241,31 @@ def write_inputs(
     for name, tensor in inputs.items():
         request.inputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
         _write_raw(tensor, request.raw_input_contents, raws)
+
+
+def raw_inputs(raws: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return the serialised ``raw_input_contents`` of a ``ModelInferRequest`` in parts, which are not copied.
+
+    Example:
+        >>> messages.ModelInferRequest.FromString(b"".join(raw_inputs([b"ab", b""]))).raw_input_contents
+        [b'ab', b'']
+    """
+    parts: list[bytes | memoryview] = []
+    for raw in raws:
+        parts += (_RAW_TAG + _varint(len(raw)), raw)
+    return parts
+
+
+#: The field's number and its wire type, 2: a length, then bytes. Source: Protocol Buffers encoding.
+_RAW_TAG = bytes([messages.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
+
+
+def _varint(value: int) -> bytes:
+    low = []
+    while value > 0x7F:
+        low.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*low, value])
 
 
 def write_outputs(

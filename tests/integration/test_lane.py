@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from gateway.members.endpoints import Endpoints
+from gateway.members.lane import Lane
 from gateway.members.oip import OipMember
 from gateway.values import Answer, Failure, Question
 from protos import lane
@@ -261,6 +262,21 @@ async def test_a_cancelled_ask_frees_the_worker(tmp_path: Path) -> None:
             assert await member.ask(question(forever, "y", within_s=0.1)) == Failure(Cause.MEMBER_TIMEOUT)
             assert isinstance(await member.ask(question(quick, "y", within_s=10)), Answer)
             assert by_lane(member) == 3
+
+
+async def test_a_worker_that_is_not_told_computes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control of the above: it is CANCEL that frees it."""
+    monkeypatch.setattr(Lane, "_abandon", lambda self, id_: self._calls.update({id_: None}))
+    with working(tmp_path, models.slow()) as worker:
+        async with asking(worker, worker.lane) as member:
+            forever = question({"steps": np.array([10**9])}, "y", within_s=50)
+            task = asyncio.create_task(member.ask(forever))
+            await until(lambda: by_lane(member) == 1)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            await asyncio.wait([task])
+            quick = question({"steps": np.array([1])}, "y", within_s=1)
+            assert await member.ask(quick) == Failure(Cause.MEMBER_TIMEOUT)
 
 
 async def test_a_worker_that_is_killed_has_crashed(tmp_path: Path) -> None:

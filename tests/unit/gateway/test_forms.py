@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gateway.members import forms
 from gateway.values import Question
 from protos import oip
-from protos.tensor import Tensor
+from protos.tensor import Tensor, TensorFault
 
 INPUTS = {
     "x": Tensor.from_array(np.arange(6, dtype=np.float32).reshape(3, 2)),
@@ -23,7 +24,7 @@ def test_head_and_tensors_are_one_message_when_joined() -> None:
     """As if it had been written in one go; so they are beside raw contents."""
     asked = question(priority=2, parameters={"heat": 0.5})
     request = oip.messages.ModelInferRequest.FromString(
-        forms.head_of(asked, "m", "7", 1.5) + forms.whole(asked)
+        b"".join([forms.head_of(asked, "m", "7", 1.5), *forms.whole(asked)])
     )
     assert (request.model_name, request.model_version, request.id) == ("m", "7", "r-1")
     assert [output.name for output in request.outputs] == ["y", "z"]
@@ -48,7 +49,29 @@ def test_questions_that_share_their_forms_are_encoded_once() -> None:
     assert forms.whole(alone) is not forms.whole(one)
 
 
-def test_raw_contents_beside_a_request_are_not_copied() -> None:
-    """They are the tensors' own bytes."""
+def test_raw_contents_are_not_copied() -> None:
+    """They are the tensors' own bytes, beside a request and as parts of one."""
     _, raws = forms.apart(question())
+    parts = forms.whole(question())
     assert all(raw is tensor.raw for raw, tensor in zip(raws, INPUTS.values(), strict=True))
+    assert all(part is tensor.raw for part, tensor in zip(parts[2::2], INPUTS.values(), strict=True))
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 3_000_000])
+def test_parts_of_any_length_make_a_message(size: int) -> None:
+    """A length takes one byte more for every seven bits."""
+    x = Tensor.from_array(np.zeros(size, np.uint8))
+    asked = Question(inputs={"x": x}, outputs=(), deadline=0.0)
+    request = oip.messages.ModelInferRequest.FromString(b"".join(forms.whole(asked)))
+    assert oip.read_inputs(request) == {"x": x}
+
+
+def test_of_an_answer_only_the_wanted_outputs_are_read() -> None:
+    """Whatever else is in it, broken even, costs nothing; where nothing is named all of it is read."""
+    response = oip.messages.ModelInferResponse()
+    oip.write_outputs(response, {"y": INPUTS["x"], "z": INPUTS["x"]})
+    response.raw_output_contents[0] = b"garbage"
+    answer = forms.answer_of(forms.Answered(response), "1", wanted=("z",), within_s=1.0)
+    assert answer.outputs == {"z": INPUTS["x"]}
+    with pytest.raises(TensorFault, match="bytes"):
+        forms.answer_of(forms.Answered(response), "1", wanted=(), within_s=1.0)

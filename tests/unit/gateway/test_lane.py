@@ -215,13 +215,14 @@ async def test_a_worker_that_does_not_greet_is_given_up(
 async def test_what_a_frame_cannot_hold_is_not_asked_by_it(tmp_path: Path) -> None:
     """Nor what would wait behind very much."""
     async with joined(tmp_path) as (here, _):
-        assert here.carries([bytes(8)] * lane.MAX_SEGMENTS)
-        assert not here.carries([bytes(8)] * (lane.MAX_SEGMENTS + 1))
-        assert not here.carries([bytes(oip.MAX_ANSWER_BYTES + 1)])
+        assert here.carries(b"", [bytes(8)] * lane.MAX_SEGMENTS)
+        assert not here.carries(b"", [bytes(8)] * (lane.MAX_SEGMENTS + 1))
+        assert not here.carries(b"", [bytes(oip.MAX_ANSWER_BYTES + 1)])
+        assert not here.carries(bytes(oip.MAX_ANSWER_BYTES + 1), [])
         large = (bytes(32 << 20),)
         calls = [asking(here, raws=large)]
         await asyncio.sleep(0)
-        assert not here.carries(large)
+        assert not here.carries(b"", large)
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)

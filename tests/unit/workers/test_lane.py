@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import stat
 from contextlib import asynccontextmanager
@@ -263,6 +264,28 @@ async def test_a_socket_left_behind_is_replaced_and_nothing_else_is(tmp_path: Pa
                 Lane(service, wrong)
         assert (tmp_path / "file").read_text() == "mine"
     assert not path.exists()
+
+
+async def test_a_caller_who_cannot_be_let_in_is_let_in_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without descriptors nobody is tried again and again: one line until the next try, no busy loop."""
+    monkeypatch.setattr("workers.lane._ACCEPT_AGAIN_S", 0.2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(tmp_path) as (_, _, path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            free = os.dup(sock.fileno())
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                sock.connect(str(path))
+                await asyncio.sleep(0.1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert caplog.messages == ["the lane could not be joined"]
+            sock.setblocking(False)
+            async with asyncio.timeout(10):
+                assert await asyncio.get_running_loop().sock_recv(sock, 64) == lane.HELLO
 
 
 async def test_callers_who_come_and_go_leave_no_descriptor(tmp_path: Path) -> None:
