@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -293,6 +294,8 @@ async def _serve(config: Config, siblings: Siblings, log_format: str) -> None:
     # before it starts: a decision that comes too late to be read then can be told
     asked = await control.listen(siblings.socket, gateway.answers())
     await gateway.start()
+    # what lives as long as the process is not looked at again by every collection of garbage
+    gc.freeze()
     await stop.wait()
     await gateway.stop()
     asked.close()

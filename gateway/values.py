@@ -42,6 +42,10 @@ class Rider:
     priority: int = 0
     metadata: tuple[tuple[str, str], ...] = ()
 
+    def seated(self, rows: slice) -> Rider:
+        """Return the same request with its rows in another batch."""
+        return Rider(self.id, rows, self.arrived, self.deadline, self.interim, self.priority, self.metadata)
+
     @property
     def closes_at(self) -> float:
         """When waiting for members ends, so that the answer can still reach the caller in time."""
@@ -281,11 +285,12 @@ class Report:
     elapsed_s: float
     quorum_met: bool = False
     critical_path: CriticalPath | None = None
+    #: Whether an asked member, nested ones included, is missing from at least one row.
+    degraded: bool = field(init=False)
 
-    @property
-    def degraded(self) -> bool:
-        """Whether an asked member, nested ones included, is missing from at least one row."""
-        return any(seat.missing for seat in self.seats)
+    def __post_init__(self) -> None:
+        """Look once for all who share the report."""
+        object.__setattr__(self, "degraded", any(seat.missing for seat in self.seats))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,7 @@ class _Execution:
         self._refuse([rider for rider, end in ends.items() if end <= self._started], _TOO_LATE)
         sizes = [rider.rows.stop - rider.rows.start for rider in self._riders]
         until = np.repeat([ends[rider] for rider in self._riders], sizes)
-        # whoever has no rows, left already or wants more than the final reply is answered by the general rules
+        # who has no rows, has left or wants more than the final reply is answered by the general rules
         plain = len(until) == self._batch.n and all(sizes) and not (self._batch.departed or self._shown)
         if self._flat and plain and await self._run_flat(until):
             return

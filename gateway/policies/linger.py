@@ -30,9 +30,9 @@ import math
 __all__ = ["Linger", "Places"]
 
 #: Of the time that a batch takes, how much a request may wait for a share of the crowd, and for a pause.
-_SHARE, _PAUSE = 0.5, 0.25
+_SHARE, _PAUSE = 0.5, 0.5
 #: The longest pause: what it takes a process to read a few requests.
-_LONGEST_PAUSE_S = 0.0003
+_LONGEST_PAUSE_S = 0.001
 #: Every how many departures one who seems to be alone looks behind.
 _LOOK_EVERY = 64
 #: Weight of the newest batch in the mean time that one takes.

@@ -108,7 +108,7 @@ def _joined(passengers: Sequence[Passenger]) -> Batch:
         },
         wanted=first.wanted,
         parameters=first.parameters,
-        riders=[replace(p.rider, rows=slice(*rows)) for p, rows in zip(passengers, bounds, strict=True)],
+        riders=[p.rider.seated(slice(*rows)) for p, rows in zip(passengers, bounds, strict=True)],
         keep_members=first.keep_members,
     )
 

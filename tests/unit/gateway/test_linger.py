@@ -42,7 +42,7 @@ def test_who_is_alone_does_not_wait(machine: Machine) -> None:
     apart = simulate(Linger(cap_s=CAP_S), machine, steady(10.0, 4.0))
     waited = [wait for wait in waits([*one, *apart]) if wait]
     assert len(waited) <= (len(one) + len(apart)) / 64
-    assert max(waited, default=0.0) <= 0.0003 + 1e-9
+    assert max(waited, default=0.0) <= 0.001 + 1e-9
     assert min(waits(simulate(Fixed(cap_s=CAP_S), machine, steady(10.0, 2.0)))) == pytest.approx(CAP_S)
 
 
@@ -79,10 +79,10 @@ def test_bursts_ride_in_few_batches() -> None:
 
 
 def test_requests_that_come_steadily_lose_little() -> None:
-    """At four fifths of what the machine could do one by one they wait less than half a batch's time."""
+    """At four fifths of what the machine could do one by one: less than a batch takes, and less than they gain."""
     ridden = simulate(Linger(cap_s=CAP_S), BUSY, poisson(800.0, 3.0))
     alone = simulate(Alone(cap_s=0.0), BUSY, poisson(800.0, 3.0), places=unlimited())
-    assert np.mean(waits(ridden)) < 0.0006
+    assert np.mean(waits(ridden)) < BUSY.batch_s
     assert np.mean([r.answered - r.arrived for r in ridden]) < np.mean(
         [r.answered - r.arrived for r in alone]
     )
@@ -125,10 +125,10 @@ def test_nobody_waits_for_company_too_long(  # noqa: PLR0917 - hypothesis names 
     linger.arrived(100.0, present=crowd)
     linger.ended(took_s)
     at = linger.leaves_at(waiting=waiting, oldest=100.0, soonest=soonest, places=places)
-    assert at <= 100.0 + min(cap_s, max(took_s / 2, 0.0003))
+    assert at <= 100.0 + min(cap_s, took_s / 2)
     assert at <= soonest - took_s
     if waiting >= crowd / places:
-        assert at <= 100.0003
+        assert at <= 100.001
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 1), st.integers(1, 64), st.booleans()), max_size=300))
