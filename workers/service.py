@@ -193,6 +193,7 @@ class Service:
             deadline=deadline,
             priority=oip.priority(parameters),
             timeout_s=oip.timeout_s(parameters),
+            gathered=oip.gathered(parameters),
         )
         ran = await served.batcher.run(job)
         run = ran.execution

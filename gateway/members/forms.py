@@ -42,11 +42,13 @@ class Answered:
     raws: Sequence[bytes | memoryview] | None = None
 
 
-def head_of(question: Question, model: str, version: str, left_s: float) -> bytes:
-    """Encode a ``ModelInferRequest`` without its tensors."""
+def head_of(question: Question, model: str, version: str, left_s: float, *, local: bool) -> bytes:
+    """Encode a ``ModelInferRequest`` without its tensors; ``local`` are our own workers, which are told more."""
     request = oip.messages.ModelInferRequest(model_name=model, model_version=version, id=question.id)
     parameters = request.parameters
     parameters["timeout"].int64_param = max(1, int(left_s * 1e6))
+    if local and question.gathered:
+        parameters[oip.GATHERED].bool_param = True
     if question.priority:
         parameters["priority"].uint64_param = question.priority
     if question.parameters:

@@ -174,7 +174,7 @@ class OipMember:
         if replica is None:
             return Failure(Cause.MEMBER_NOT_READY, attempts=0)
         wanted = question.version or self._version
-        head = head_of(question, self._model, wanted, left)
+        head = head_of(question, self._model, wanted, left, local=self._local)
         replica.in_flight += 1
         try:
             answered = await replica.connection.infer(question, head, left)

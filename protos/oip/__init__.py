@@ -12,9 +12,11 @@ from protos.oip.describe import (
 )
 from protos.oip.log_service import LogService
 from protos.oip.parameters import (
+    GATHERED,
     RESERVED,
     Parameter,
     custom,
+    gathered,
     priority,
     read_parameters,
     refuse_sequences,
@@ -52,6 +54,7 @@ from protos.oip.wire import (
 
 __all__ = [
     "EXTENSIONS",
+    "GATHERED",
     "MAX_ANSWER_BYTES",
     "MAX_TENSORS",
     "MAX_WALK",
@@ -76,6 +79,7 @@ __all__ = [
     "config_datatype",
     "custom",
     "describe_tensor",
+    "gathered",
     "index_response",
     "level_of",
     "log_settings",

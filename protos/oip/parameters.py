@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTENTS",
+    "GATHERED",
     "RESERVED",
     "Parameter",
     "custom",
@@ -40,6 +41,8 @@ RESERVED = frozenset(
 )
 #: Our parameter for the form of the answer's tensors.
 CONTENTS = "accord_contents"
+#: Our parameter of a call that is several requests already, which waited for each other; for our workers.
+GATHERED = "accord_gathered"
 #: Beginnings of names that are Triton's and ours to give.
 _RESERVED_PREFIXES = ("triton_", "accord_", "shared_memory_")
 #: The sequence parameters' types.
@@ -106,6 +109,18 @@ def priority(parameters: Mapping[str, Parameter]) -> int:
         AccordError: PARAMETER_INVALID if it is not a non-negative integer.
     """
     return _natural(parameters, "priority", "(1 is the highest, 0 the default)")
+
+
+def gathered(parameters: Mapping[str, Parameter]) -> bool:
+    """Tell whether a call is several requests already, so that it need not wait for others.
+
+    Raises:
+        AccordError: PARAMETER_INVALID if it is not a boolean.
+    """
+    value = parameters.get(GATHERED, False)
+    if not isinstance(value, bool):
+        raise _invalid(GATHERED, "must be a boolean")
+    return value
 
 
 def refuse_sequences(parameters: Mapping[str, Parameter]) -> None:

@@ -24,7 +24,7 @@ def test_head_and_tensors_are_one_message_when_joined() -> None:
     """As if it had been written in one go; so they are beside raw contents."""
     asked = question(priority=2, parameters={"heat": 0.5})
     request = oip.messages.ModelInferRequest.FromString(
-        b"".join([forms.head_of(asked, "m", "7", 1.5), *forms.whole(asked)])
+        b"".join([forms.head_of(asked, "m", "7", 1.5, local=True), *forms.whole(asked)])
     )
     assert (request.model_name, request.model_version, request.id) == ("m", "7", "r-1")
     assert [output.name for output in request.outputs] == ["y", "z"]
@@ -33,7 +33,9 @@ def test_head_and_tensors_are_one_message_when_joined() -> None:
     assert request.parameters["heat"].double_param == 0.5
     assert oip.read_inputs(request) == INPUTS
     tensors, raws = forms.apart(asked)
-    beside = oip.messages.ModelInferRequest.FromString(forms.head_of(asked, "m", "7", 1.5) + tensors)
+    beside = oip.messages.ModelInferRequest.FromString(
+        forms.head_of(asked, "m", "7", 1.5, local=True) + tensors
+    )
     assert not beside.raw_input_contents
     assert oip.read_inputs(beside, raws) == INPUTS
     del request.raw_input_contents[:]

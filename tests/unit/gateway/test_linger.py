@@ -79,7 +79,7 @@ def test_bursts_ride_in_few_batches() -> None:
 
 
 def test_requests_that_come_steadily_lose_little() -> None:
-    """At four fifths of what the machine could do one by one: less than a batch takes, and less than they gain."""
+    """At four fifths of what the machine could do one by one: it is less than a batch takes."""
     ridden = simulate(Linger(cap_s=CAP_S), BUSY, poisson(800.0, 3.0))
     alone = simulate(Alone(cap_s=0.0), BUSY, poisson(800.0, 3.0), places=unlimited())
     assert np.mean(waits(ridden)) < BUSY.batch_s

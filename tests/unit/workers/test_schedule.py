@@ -85,6 +85,16 @@ def test_a_waiting_batch_says_when_it_is_due() -> None:
     assert names(waiting.decide(1.0 + DELAY_S, free=True).run) == "ab"
 
 
+def test_what_was_gathered_waits_for_nobody() -> None:
+    """It has waited for its company already; who came alone waits, and goes along when it comes."""
+    waiting = schedule(entry("a", gathered=True), max_delay_s=DELAY_S)
+    assert names(waiting.decide(0.0, free=True).run) == "a"
+    waiting = schedule(entry("a"), max_delay_s=DELAY_S)
+    assert names(waiting.decide(0.0, free=True).run) == ""
+    assert waiting.add(entry("b", arrived=0.1, gathered=True), free=True)
+    assert names(waiting.decide(0.1, free=True).run) == "ab"
+
+
 def test_the_delay_never_makes_a_request_late() -> None:
     """A batch whose rider would be late by then runs at once: the model is free."""
     waiting = schedule(entry("a"), entry("b", deadline=DELAY_S), max_delay_s=DELAY_S)
