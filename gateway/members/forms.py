@@ -43,7 +43,7 @@ class Answered:
 
 
 def head_of(question: Question, model: str, version: str, left_s: float, *, local: bool) -> bytes:
-    """Encode a ``ModelInferRequest`` without its tensors; ``local`` are our own workers, which are told more."""
+    """Encode a ``ModelInferRequest`` without its tensors; our own workers (``local``) are told more."""
     request = oip.messages.ModelInferRequest(model_name=model, model_version=version, id=question.id)
     parameters = request.parameters
     parameters["timeout"].int64_param = max(1, int(left_s * 1e6))
