@@ -5,7 +5,7 @@ Whatever connects a service to the world (``protos.rpc`` to grpc.aio) speaks the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class CallContext:
         peer: The caller's address, for logs.
         metadata: The call's metadata.
         request_bytes: Length of the serialised request.
+        raws: The request's raw contents, where they were taken out of it; None = they are in it.
     """
 
     arrived: float
@@ -44,6 +45,7 @@ class CallContext:
     peer: str = ""
     metadata: Mapping[str, str | bytes] | None = None
     request_bytes: int = 0
+    raws: Sequence[bytes | memoryview] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,17 @@ ServeStream = Callable[[AsyncIterator[Received], CallContext], AsyncGenerator[Me
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One unary method: the message it takes and what serves it."""
+    """One unary method: the message it takes and what serves it.
+
+    Args:
+        request: The message.
+        serve: What serves it.
+        apart: Takes tensors out of a long request's bytes: returns the rest, and what was taken.
+    """
 
     request: type[Message]
     serve: Serve
+    apart: Callable[[bytes], tuple[bytes, Sequence[memoryview] | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

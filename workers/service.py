@@ -180,7 +180,7 @@ class Service:
         parameters = oip.read_parameters(request.parameters)
         oip.refuse_sequences(parameters)
         deadline = self._deadline(parameters, context)
-        tensors = oip.read_inputs(request, raws.asked)
+        tensors = oip.read_inputs(request, context.raws if raws.asked is None else raws.asked)
         rows = oip.check_inputs(
             tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows
         )

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from protos.address import AddressError
 from protos.health import Health
-from protos.oip import SERVICE, messages, unoffered
+from protos.oip import SERVICE, messages, raws_apart, unoffered
 from protos.rpc import SERVER_OPTIONS, handlers
 from protos.service import Method, Stream
 
@@ -91,7 +91,7 @@ def _handlers(service: Service, log: LogService, control: Control | None) -> Any
         "ModelMetadata": Method(messages.ModelMetadataRequest, service.model_metadata),
         "ModelConfig": Method(messages.ModelConfigRequest, service.model_config),
         "ModelStatistics": Method(messages.ModelStatisticsRequest, service.model_statistics),
-        "ModelInfer": Method(messages.ModelInferRequest, service.model_infer),
+        "ModelInfer": Method(messages.ModelInferRequest, service.model_infer, raws_apart),
         "ModelStreamInfer": Stream(messages.ModelInferRequest, service.model_stream_infer),
         "TraceSetting": Method(messages.TraceSettingRequest, service.trace_setting),
         "LogSettings": Method(messages.LogSettingsRequest, log.method(may_update=control is not None)),

@@ -17,7 +17,7 @@ from protos.errors import AccordError, Reason
 from protos.tensor import Tensor, TensorFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.engine.plan import Plan
     from gateway.values import CriticalPath, Reply, Report, SeatReport
@@ -31,8 +31,12 @@ _MAX_NAME, _MAX_OPTIONS, _MAX_NESTING = 128, 4096, 32
 _MAX_PARAMETERS, _MAX_PARAMETER_NAME, _MAX_MEMBERS = 64, 256, 1024
 
 
-def from_model_infer(request: Any) -> Query:
+def from_model_infer(request: Any, raws: Sequence[bytes | memoryview] | None = None) -> Query:
     """Read an OIP ``ModelInferRequest``.
+
+    Args:
+        request: The message.
+        raws: Its raw contents, where they were taken out of it; None = they are in it.
 
     Raises:
         AccordError: If anything in it breaks the protocol or asks for what is not offered.
@@ -45,7 +49,7 @@ def from_model_infer(request: Any) -> Query:
         name=request.model_name,
         version=request.model_version,
         id=request.id,
-        inputs=oip.read_inputs(request),
+        inputs=oip.read_inputs(request, raws),
         wanted=wanted,
         classes=classes,
         typed=oip.typed_contents(parameters),

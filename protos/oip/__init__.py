@@ -26,6 +26,7 @@ from protos.oip.parameters import (
 )
 from protos.oip.repository import Entry, State, check_load, index_response, unloads_dependents
 from protos.oip.requested import read_requested
+from protos.oip.scan import raws_apart
 from protos.oip.settings import LogSettings, level_of, log_settings, trace_settings
 from protos.oip.statistics import Statistics, statistics_response, sum_statistics
 from protos.oip.stream import stream_infer
@@ -90,6 +91,7 @@ __all__ = [
     "optional_inputs",
     "priority",
     "raw_inputs",
+    "raws_apart",
     "read_inputs",
     "read_metadata",
     "read_outputs",

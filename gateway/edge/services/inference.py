@@ -65,7 +65,7 @@ class InferenceService:
             "ModelMetadata": Method(m.ModelMetadataRequest, self.model_metadata),
             "ModelConfig": Method(m.ModelConfigRequest, self.model_config),
             "ModelStatistics": Method(m.ModelStatisticsRequest, self.model_statistics),
-            "ModelInfer": Method(m.ModelInferRequest, self.model_infer),
+            "ModelInfer": Method(m.ModelInferRequest, self.model_infer, oip.raws_apart),
             "ModelStreamInfer": Stream(m.ModelInferRequest, self.model_stream_infer),
             "TraceSetting": Method(m.TraceSettingRequest, self.trace_setting),
         }
@@ -163,7 +163,7 @@ class InferenceService:
         name, number = request.model_name, request.model_version
         account = self._accounts.request("ModelInfer", context, name=name, version=number, own_id=request.id)
         with account as answered, self._asker.admission.receive(context.request_bytes):
-            query = from_model_infer(request)
+            query = from_model_infer(request, context.raws)
             plan, reply = await self._asker.ask(query, context)
             response = to_model_infer(plan, query, reply)
             answered(plan, reply)
