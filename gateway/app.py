@@ -70,12 +70,14 @@ class Gateway:
         self._directory = directory
         self._siblings = siblings or Siblings(directory)
         self._metrics = Metrics()
+        self._ledger = Ledger()
         self._changed = asyncio.Event()
         self._members = _members(config, directory, self._changed.set)
         self._catalog = Catalog(config, self._members)
         self._coalescer = Coalescer(
             Engine(self._members),
             self._metrics,
+            self._ledger,
             max_linger_s=config.server.max_linger_s,
             max_bytes=config.server.max_batch_bytes,
         )
@@ -89,7 +91,6 @@ class Gateway:
             admission=self._admission,
             coalescer=self._coalescer,
         )
-        self._ledger = Ledger()
         self._log = oip.LogService(log_format=log_format, on_change=self._publish)
         loadable = _loadable(config, self._members)
         #: What all processes ask, and another of them may have loaded.

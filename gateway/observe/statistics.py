@@ -7,7 +7,7 @@ to prepare inputs. So the parts add up to the whole however many members were as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from protos.oip import Statistics
 
@@ -25,6 +25,21 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Statistics] = {}
 
+    def executed(self, name: str, version: str, rows: int, total_s: float, report: Report) -> None:
+        """Record that a batch was answered.
+
+        Args:
+            name: Who answered.
+            version: Its version.
+            rows: Rows of the batch.
+            total_s: Seconds from its departure.
+            report: How the answer came about.
+        """
+        times = _parts(total_s, report)
+        self._entry(name, version).executed(
+            rows, input_s=times.input_s, infer_s=times.infer_s, output_s=times.merge_s
+        )
+
     def answered(self, name: str, version: str, rows: int, total_s: float, report: Report) -> None:
         """Record an answer.
 
@@ -35,16 +50,14 @@ class Ledger:
             total_s: Seconds from the request's arrival.
             report: How the answer came about.
         """
-        queue_s = infer_s = merge_s = 0.0
-        path = report.critical_path
-        if path is not None:
-            queue_s, merge_s = path.queue_s or 0.0, path.merge_s
-            infer_s = path.elapsed_s - queue_s if path.compute_s is None else path.compute_s
-        statistics = self._entry(name, version)
-        input_s = max(0.0, total_s - queue_s - infer_s - merge_s)
-        statistics.executed(rows, input_s=input_s, infer_s=infer_s, output_s=merge_s)
-        statistics.succeeded(
-            rows, total_s=total_s, queue_s=queue_s, input_s=input_s, infer_s=infer_s, output_s=merge_s
+        times = _parts(total_s, report)
+        self._entry(name, version).succeeded(
+            rows,
+            total_s=total_s,
+            queue_s=times.queue_s,
+            input_s=times.input_s,
+            infer_s=times.infer_s,
+            output_s=times.merge_s,
         )
 
     def failed(self, name: str, version: str, total_s: float) -> None:
@@ -63,3 +76,21 @@ class Ledger:
 
     def _entry(self, name: str, version: str) -> Statistics:
         return self._entries.setdefault((name, version), Statistics())
+
+
+class _Parts(NamedTuple):
+    """What an answer's time was spent on, in seconds."""
+
+    queue_s: float
+    input_s: float
+    infer_s: float
+    merge_s: float
+
+
+def _parts(total_s: float, report: Report) -> _Parts:
+    path = report.critical_path
+    if path is None:
+        return _Parts(0.0, total_s, 0.0, 0.0)
+    queue_s, merge_s = path.queue_s or 0.0, path.merge_s
+    infer_s = path.elapsed_s - queue_s if path.compute_s is None else path.compute_s
+    return _Parts(queue_s, max(0.0, total_s - queue_s - infer_s - merge_s), infer_s, merge_s)

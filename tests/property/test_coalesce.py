@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.edge.coalesce import Coalescer
 from gateway.engine.engine import Engine
 from gateway.observe.metrics import Metrics
+from gateway.observe.statistics import Ledger
 from gateway.values import Answer, Batch, Failure, Rider
 from protos.errors import Cause
 from protos.tensor import Tensor
@@ -78,7 +79,7 @@ def members(service_s: float, asked: list[int], *, mixes: bool = True) -> dict[s
 
 
 def coalescer(fakes: dict[str, FakeMember], engine: type[Engine] = Engine) -> Coalescer:
-    return Coalescer(engine(fakes), Metrics(), max_linger_s=0.005, max_bytes=10**6)
+    return Coalescer(engine(fakes), Metrics(), Ledger(), max_linger_s=0.005, max_bytes=10**6)
 
 
 async def told(served: Coalescer, plan: Plan, request: Request) -> object:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.engine.engine import Engine
     from gateway.engine.plan import Plan
     from gateway.observe.metrics import Metrics
+    from gateway.observe.statistics import Ledger
     from gateway.values import Batch, Reply
 
 __all__ = ["Coalescer"]
@@ -41,13 +42,17 @@ class Coalescer:
     Args:
         engine: Runs them.
         metrics: Counts them, and what the members did.
+        ledger: Records them for the protocol's statistics.
         max_linger_s: Longest wait for company.
         max_bytes: Most bytes of a batch's inputs.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, *, max_linger_s: float, max_bytes: int) -> None:
+    def __init__(
+        self, engine: Engine, metrics: Metrics, ledger: Ledger, *, max_linger_s: float, max_bytes: int
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._ledger = ledger
         self._max_linger_s = max_linger_s
         self._max_bytes = max_bytes
         self._running: set[asyncio.Task[None]] = set()
@@ -125,6 +130,9 @@ class Coalescer:
         def deliver(reply: Reply) -> None:
             if reply.final:
                 self._metrics.report(plan.name, reply.report, len(reply.riders))
+            if reply.final and reply.error is None:
+                rows = sum(rider.rows.stop - rider.rows.start for rider in reply.riders)
+                self._ledger.executed(plan.name, plan.version, rows, loop.time() - left, reply.report)
             ride.deliver(reply)
             if line is not None and reply.final:
                 line.answered(ride, len(reply.riders), loop.time() - left)

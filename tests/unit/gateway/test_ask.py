@@ -17,6 +17,7 @@ from gateway.engine.catalog import Catalog
 from gateway.engine.engine import Engine
 from gateway.engine.override import Overrides
 from gateway.observe.metrics import Metrics
+from gateway.observe.statistics import Ledger
 from protos.errors import AccordError, Cause
 from protos.service import CallContext
 from protos.tensor import Tensor, TensorSpec
@@ -42,7 +43,7 @@ def asker_of(members: dict[str, FakeMember], ensembles: dict[str, Any], **server
 
 
 def coalescer_of(engine: Engine) -> Coalescer:
-    return Coalescer(engine, Metrics(), max_linger_s=0.005, max_bytes=10**6)
+    return Coalescer(engine, Metrics(), Ledger(), max_linger_s=0.005, max_bytes=10**6)
 
 
 def query(**changes: Any) -> Query:

@@ -51,13 +51,14 @@ class Served:
     """Both services over the same fakes, as a listener has them."""
 
     def __init__(self, members: Mapping[str, FakeMember], ensembles: Mapping[str, Any] | None = None) -> None:
+        ledger = Ledger()
         self.catalog = Catalog(config(ensembles or {}, members), members)
         self.asker = Asker(
             catalog=self.catalog,
             admission=Admission(max_in_flight=10, max_request_bytes=10_000, max_bytes_in_flight=10**6),
-            coalescer=Coalescer(Engine(members), Metrics(), max_linger_s=0.005, max_bytes=10**6),
+            coalescer=Coalescer(Engine(members), Metrics(), ledger, max_linger_s=0.005, max_bytes=10**6),
         )
-        accounts = Accounts(self.asker, Metrics(), ledger := Ledger(), clock=self.clock)
+        accounts = Accounts(self.asker, Metrics(), ledger, clock=self.clock)
         self.inference = InferenceService(self.asker, accounts, ledger, ALONE)
         self.ensembles = EnsembleService(self.asker, accounts)
 
