@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -105,12 +106,16 @@ def simulate(
     heapq.heapify(events)
     riding = under_way = 0
     free_at = reads_at = 0.0
-    while events:
-        now, _, kind, what = heapq.heappop(events)
-        if now < reads_at:
-            # the process is busy: what happened is noticed when it is not, in the order in which it happened
-            heapq.heappush(events, (reads_at, next(number), kind, what))
-            continue
+    unnoticed: deque[tuple[int, Any]] = deque()
+    while events or unnoticed:
+        if unnoticed and (not events or reads_at <= events[0][0]):
+            now, (kind, what) = reads_at, unnoticed.popleft()
+        else:
+            now, _, kind, what = heapq.heappop(events)
+            if now < reads_at:
+                # the process is busy: what happens is noticed when it is not, in the order in which it happened
+                unnoticed.append((kind, what))
+                continue
         if kind == _ARRIVES:
             reads_at = now = now + machine.read_s
             waiting.append((*what, now))
