@@ -99,13 +99,13 @@ def simulate(
     """
     places, number = places or Places(most=MOST_PLACES), count()
     ridden: list[Ridden] = []
-    waiting: list[tuple[float, bool, float]] = []
+    waiting: deque[tuple[float, bool, float]] = deque()
     events: list[tuple[float, int, int, Any]] = [
         (at, next(number), _ARRIVES, (at, i < clients)) for i, at in enumerate(arrivals)
     ]
     heapq.heapify(events)
     riding = under_way = 0
-    free_at = reads_at = 0.0
+    free_at = reads_at = looks_at = 0.0
     unnoticed: deque[tuple[int, Any]] = deque()
     while events or unnoticed:
         if unnoticed and (not events or reads_at <= events[0][0]):
@@ -113,7 +113,7 @@ def simulate(
         else:
             now, _, kind, what = heapq.heappop(events)
             if now < reads_at:
-                # the process is busy: what happens is noticed when it is not, in the order in which it happened
+                # the process is busy: this is noticed when it is not, in the order in which it happened
                 unnoticed.append((kind, what))
                 continue
         if kind == _ARRIVES:
@@ -135,10 +135,13 @@ def simulate(
                 waiting=len(waiting), oldest=waiting[0][2], soonest=math.inf, places=places.number
             )
             if at > now and len(waiting) < most_riders:
-                heapq.heappush(events, (at, next(number), _LOOKS, None))
+                # one that comes earlier will look again
+                if not now < looks_at <= at:
+                    looks_at = at
+                    heapq.heappush(events, (at, next(number), _LOOKS, None))
                 break
             most = 1 if isinstance(linger, Alone) else most_riders
-            leaving, waiting = waiting[:most], waiting[most:]
+            leaving = [waiting.popleft() for _ in range(min(most, len(waiting)))]
             under_way, riding = under_way + 1, riding + len(leaving)
             linger.left(present=len(waiting) + riding)
             begins = now if machine.side_by_side else max(now, free_at)
