@@ -107,6 +107,9 @@ class Batcher:
         else:
             self._decide()
         try:
+            if waiter.done():
+                # made in the loop at once: who asks again and again must let others have it too
+                await asyncio.sleep(0)
             return await waiter
         except asyncio.CancelledError:
             self._leave(entry)
