@@ -509,11 +509,13 @@ async def test_a_size_that_was_quick_in_the_thread_comes_to_the_loop_and_one_tha
     assert compute.inline == [False, True, True, False, False]
 
 
-async def test_an_answer_of_the_loop_is_there_at_once() -> None:
-    """The caller is not sent to wait, and what the batcher counts is counted."""
+async def test_an_answer_of_the_loop_is_there_at_once_and_others_have_their_turn() -> None:
+    """The run is made before the caller first waits; one who asks without a pause does not keep the loop."""
     told: list[Execution] = []
     serving = batcher(Threads(), pace=quick(), on_execution=told.append)
     running = serving.run(job(1, 2))
+    assert running.send(None) is None
+    assert [run.rows for run in told] == [2]
     with pytest.raises(StopIteration) as returned:
         running.send(None)
     assert values(returned.value.value) == [2, 4]
