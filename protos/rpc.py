@@ -21,11 +21,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from protos.details import TRAILER
 from protos.errors import AccordError, Reason, internal_error, to_status
-from protos.service import CallContext, Method, Received, ServerStream, Stream
+from protos.service import CallContext, Method, Received, ServerStream, Stream, parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
@@ -147,7 +146,7 @@ def _unary(method: Method, receive: _Receive) -> Any:
         if method.apart is not None and len(data) >= LONG_BYTES:
             data, raws = method.apart(data)
             call = replace(call, raws=raws)
-        response = await method.serve(_parsed(method.request, data), call)
+        response = await method.serve(parsed(method.request, data), call)
         return response.SerializeToString()
 
     async def handle(data: bytes, context: _Context) -> Any:
@@ -159,7 +158,7 @@ def _unary(method: Method, receive: _Receive) -> Any:
 def _server_stream(method: ServerStream, receive: _Receive) -> Any:
     async def answer(data: bytes, context: _Context) -> None:
         call = receive(context, len(data))
-        await _write_all(context, method.serve(_parsed(method.request, data), call))
+        await _write_all(context, method.serve(parsed(method.request, data), call))
 
     async def handle(data: bytes, context: _Context) -> None:
         await _guarded(context, answer(data, context))
@@ -185,7 +184,7 @@ async def _received(
     async for data in incoming:
         context = replace(call, arrived=clock(), request_bytes=len(data))
         try:
-            yield Received(context, request=_parsed(request, data))
+            yield Received(context, request=parsed(request, data))
         except AccordError as error:
             yield Received(context, error=error)
 
@@ -206,17 +205,6 @@ def _call(context: _Context, arrived: float, request_bytes: int) -> CallContext:
         metadata=dict(context.invocation_metadata() or ()),
         request_bytes=request_bytes,
     )
-
-
-def _parsed(request: type[Message], data: bytes) -> Message:
-    try:
-        return request.FromString(data)
-    except DecodeError:
-        raise AccordError(
-            Reason.MALFORMED_REQUEST,
-            f"the request is not a valid {request.DESCRIPTOR.full_name}",
-            field="(message)",
-        ) from None
 
 
 async def _guarded(context: _Context, answer: Awaitable[bytes | None]) -> Any:

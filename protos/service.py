@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-if TYPE_CHECKING:
-    from protos.errors import AccordError
+from protos.errors import AccordError, Reason
 
 __all__ = [
     "CallContext",
@@ -24,6 +23,7 @@ __all__ = [
     "ServeStream",
     "ServerStream",
     "Stream",
+    "parsed",
 ]
 
 
@@ -104,3 +104,19 @@ class Stream:
 
 #: One method of a service, of whichever form.
 Rpc = Method | ServerStream | Stream
+
+
+def parsed(request: type[Message], data: bytes) -> Message:
+    """Read a request.
+
+    Raises:
+        AccordError: MALFORMED_REQUEST.
+    """
+    try:
+        return request.FromString(data)
+    except DecodeError:
+        raise AccordError(
+            Reason.MALFORMED_REQUEST,
+            f"the request is not a valid {request.DESCRIPTOR.full_name}",
+            field="(message)",
+        ) from None

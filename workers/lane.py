@@ -22,15 +22,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from protos import lane
 from protos.address import AddressError
-from protos.errors import AccordError, Code, Reason, internal_error, to_status
+from protos.errors import AccordError, Code, internal_error, to_status
 from protos.oip import messages
-from protos.service import CallContext
-from workers.service import Raws
+from protos.service import CallContext, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,22 +186,16 @@ class _Caller:
         self._connection.send(buffers)
 
     async def _answer(self, frame: lane.Frame, arrived: float) -> list[bytes | memoryview]:
-        try:
-            request = messages.ModelInferRequest.FromString(frame.head)
-        except DecodeError:
-            raise AccordError(
-                Reason.MALFORMED_REQUEST,
-                f"the request is not a valid {messages.ModelInferRequest.DESCRIPTOR.full_name}",
-                field="(message)",
-            ) from None
+        request = parsed(messages.ModelInferRequest, frame.head)
         context = CallContext(
             arrived=arrived,
             deadline=arrived + frame.argument / 1e6 if frame.argument else None,
             peer="lane",
             request_bytes=len(frame.head) + sum(map(len, frame.segments)),
+            raws=frame.segments,
         )
         answered: list[bytes | memoryview] = []
-        response = await self._service.model_infer(request, context, Raws(frame.segments, answered))
+        response = await self._service.model_infer(request, context, answered)
         return lane.reply(frame.id, response.SerializeToString(), answered)
 
 

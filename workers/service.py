@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -24,26 +23,9 @@ if TYPE_CHECKING:
     from protos.service import CallContext, Received
     from workers.lifecycle import Lifecycle, Served
 
-__all__ = ["Raws", "Service"]
+__all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Raws:
-    """Where the bytes of a call's tensors are: a transport may carry them uncopied beside its messages.
-
-    Args:
-        asked: The request's, in order; None = in the message.
-        answered: Where the answer's go; None = into the message.
-    """
-
-    asked: Sequence[bytes | memoryview] | None = None
-    answered: list[bytes | memoryview] | None = None
-
-
-#: In the messages, as gRPC carries them.
-INSIDE = Raws()
 
 
 class Service:
@@ -142,13 +124,15 @@ class Service:
             self._model.check_name(request.model_name)
         return oip.trace_settings(request)
 
-    async def model_infer(self, request: Any, context: CallContext, raws: Raws = INSIDE) -> Any:
+    async def model_infer(
+        self, request: Any, context: CallContext, answered: list[bytes | memoryview] | None = None
+    ) -> Any:
         """Compute the wanted outputs.
 
         Args:
             request: The message.
             context: Its call's context.
-            raws: Where the tensors' bytes are.
+            answered: Where the answer's raw contents go, uncopied; None = into the message.
 
         Raises:
             AccordError: Any reason that is the request's, the queue's or the model's.
@@ -156,7 +140,7 @@ class Service:
         try:
             served = self._served(request.model_name, request.model_version)
             try:
-                return await self._infer(served, request, context, raws)
+                return await self._infer(served, request, context, answered)
             except BaseException:  # a caller who goes away is one who got no answer
                 served.statistics.failed(self._clock() - context.arrived)
                 raise
@@ -173,14 +157,16 @@ class Service:
         """Answer the requests of a stream."""
         return oip.stream_infer(received, context, self.model_infer)
 
-    async def _infer(self, served: Served, request: Any, context: CallContext, raws: Raws) -> Any:
+    async def _infer(
+        self, served: Served, request: Any, context: CallContext, answered: list[bytes | memoryview] | None
+    ) -> Any:
         spec = served.session.spec
         if self._draining:
             raise AccordError(Reason.SHUTTING_DOWN, "the worker is shutting down; retry")
         parameters = oip.read_parameters(request.parameters)
         oip.refuse_sequences(parameters)
         deadline = self._deadline(parameters, context)
-        tensors = oip.read_inputs(request, context.raws if raws.asked is None else raws.asked)
+        tensors = oip.read_inputs(request, context.raws)
         rows = oip.check_inputs(
             tensors, spec.inputs, model=spec.name, batches=spec.batches, max_rows=spec.max_rows
         )
@@ -203,7 +189,7 @@ class Service:
         )
         times = {"accord_queue_us": round(ran.queue_s * 1e6), "accord_compute_us": round(run.infer_s * 1e6)}
         oip.write_parameters(response.parameters, times)
-        oip.write_outputs(response, outputs, typed=oip.typed_contents(parameters), raws=raws.answered)
+        oip.write_outputs(response, outputs, typed=oip.typed_contents(parameters), raws=answered)
         served.statistics.succeeded(
             rows,
             total_s=self._clock() - context.arrived,

@@ -211,9 +211,9 @@ async def test_a_drain_finishes_what_has_begun_and_refuses_the_rest(tmp_path: Pa
 class Wordy(Service):
     """A service whose answer no socket takes at once."""
 
-    async def model_infer(self, request: Any, context: Any, raws: Any = None) -> Any:
-        response = await super().model_infer(request, context, raws)
-        raws.answered[:] = [bytes(8 << 20)]
+    async def model_infer(self, request: Any, context: Any, answered: Any = None) -> Any:
+        response = await super().model_infer(request, context, answered)
+        answered[:] = [bytes(8 << 20)]
         return response
 
 
