@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ from google.rpc import error_details_pb2, status_pb2
 from accord.v1 import errors_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Failed", "Served", "eventually", "failed", "serve"]
+__all__ = ["Failed", "Served", "eventually", "failed", "listening", "serve"]
 
 ANY_PORT = {"ACCORD_SERVER__ADDRESS": "127.0.0.1:0", "ACCORD_SERVER__METRICS": "127.0.0.1:0"}
 
@@ -106,6 +107,21 @@ def serve(config: Path, folder: Path, *, ready: bool = True, **environment: str)
         )
         assert process.poll() is None, log.read_text()
     return served
+
+
+@contextmanager
+def listening(command: Sequence[str], log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a process that prints the address where it listens; it does not outlive the block."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert address, log.read_text()
+            yield process, address
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from protos.errors import Cause
 from protos.tensor import Tensor
 from tests import models
 from tests.lanes import Scripted
-from tests.serving import eventually
+from tests.serving import eventually, listening
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Iterator
 
 MAIN = "import sys; from workers.main import main; sys.exit(main(sys.argv[1:]))"
@@ -54,21 +54,9 @@ def working(folder: Path, model: bytes, program: str = MAIN) -> Iterator[Worker]
     models.write_model(folder, "m", model)
     path, log = folder / "w.lane", folder / "log"
     arguments = ["--repository", str(folder), "--model", "m", "--threads", "1", "--lane", str(path)]
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments, "--address", f"unix:{folder / 'w.sock'}"],
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        )
-    with process:
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().strip()
-            assert address, log.read_text()
-            yield Worker(process, address, path, log)
-        finally:
-            process.kill()
+    command = [sys.executable, "-c", program, *arguments, "--address", f"unix:{folder / 'w.sock'}"]
+    with listening(command, log) as (process, address):
+        yield Worker(process, address, path, log)
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ from protos.address import Address
 from protos.oip import messages
 from protos.tensor import DTYPES, Tensor
 from tests import models
-from tests.serving import failed
+from tests.serving import failed, listening
 from workers.hosting import host
 from workers.service import Service
 from workers.servicer import Server
@@ -70,21 +70,8 @@ def working(folder: Path, model: str, data: bytes, address: str, *more: str) -> 
     """Start a worker and wait for its address; whatever happens, it does not outlive the block."""
     models.write_model(folder, model, data)
     log = folder / f"{model}.log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            arguments(folder, model, "--address", address, *more),
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        )
-    with process:
-        try:
-            assert process.stdout is not None
-            bound = process.stdout.readline().strip()
-            assert bound, log.read_text()
-            yield Worker(process, bound, log)
-        finally:
-            process.kill()
+    with listening(arguments(folder, model, "--address", address, *more), log) as (process, bound):
+        yield Worker(process, bound, log)
 
 
 @pytest.fixture(scope="module")
