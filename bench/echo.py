@@ -15,7 +15,7 @@ import grpc
 
 from protos.rpc import SERVER_OPTIONS
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
 
 class _Echo(grpc.GenericRpcHandler):
@@ -29,10 +29,10 @@ class _Echo(grpc.GenericRpcHandler):
         return self._handler
 
 
-async def main(reply: bytes) -> None:
-    """Serve on a free port of the loopback address."""
+async def serve(handler: grpc.GenericRpcHandler) -> None:
+    """Serve on a free port of the loopback address, print it, and go on until killed."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers([_Echo(reply)])
+    server.add_generic_rpc_handlers([handler])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(f"127.0.0.1:{port}\n")
@@ -41,4 +41,4 @@ async def main(reply: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]).read_bytes()))
+    asyncio.run(serve(_Echo(Path(sys.argv[1]).read_bytes())))

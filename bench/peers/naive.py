@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 
+from bench.echo import serve
 from protos.oip import SERVICE, messages
-from protos.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS
+from protos.rpc import CHANNEL_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ def _renamed(request: Any, model: str) -> Any:
 
 
 async def main(members: Mapping[str, str]) -> None:
-    """Serve on a free port of the loopback address."""
+    """Serve an ensemble of models at these addresses."""
     calls = {
         model: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS).unary_unary(
             f"/{SERVICE}/ModelInfer",
@@ -61,13 +62,7 @@ async def main(members: Mapping[str, str]) -> None:
         )
         for model, address in members.items()
     }
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers([_FanOut(calls)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    sys.stdout.write(f"127.0.0.1:{port}\n")
-    sys.stdout.flush()
-    await server.wait_for_termination()
+    await serve(_FanOut(calls))
 
 
 if __name__ == "__main__":
