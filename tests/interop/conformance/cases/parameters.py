@@ -27,8 +27,8 @@ from tests.interop.conformance.cases.requests import ONE
 __all__ = ["CASES"]
 
 _Y = {"y": [[4, 6]]}
-#: Two seconds of work, and half a second.
-_LONG, _SHORTER = ({"steps": np.array([steps])} for steps in (200_000, 50_000))
+#: Work that outlasts a second on a fast machine, and takes five on a slow one; and a tenth of it.
+_LONG, _SHORTER = ({"steps": np.array([steps])} for steps in (500_000, 50_000))
 _NEXT = Infer("slow", {"steps": np.array([1])}, (), {"client_timeout": 0.8})
 _LATE = Refused("DEADLINE_EXCEEDED")
 _ASKED_SLOWLY = (WORKER, GATEWAY, TRITON)
