@@ -141,6 +141,7 @@ class Tensor:
     shape: tuple[int, ...]
     raw: bytes | memoryview
     _offsets: Array | None = field(default=None, compare=False, repr=False)
+    _array: Array | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def from_raw(cls, name: str, datatype: str, shape: Sequence[int], raw: bytes | memoryview) -> Tensor:
@@ -177,18 +178,25 @@ class Tensor:
         return len(self.raw)
 
     def array(self) -> Array:
-        """Decode to an array of :attr:`shape`; numbers are a read-only view of the bytes, BOOL is a copy."""
-        if self.datatype != "BYTES":
-            elements: Array = np.frombuffer(self.raw, DTYPES[self.datatype])
-            if self.datatype == "BOOL":  # foreign bytes above 1 would confuse numpy and models
-                elements = elements.view(np.uint8) != 0
-            view = elements.reshape(self.shape)
-            view.flags.writeable = False
-            return view
-        bounds, raw = self.offsets(), bytes(self.raw)
-        flat = np.empty(len(bounds) - 1, object)
-        flat[:] = [raw[bounds[i] + 4 : bounds[i + 1]] for i in range(len(flat))]
-        return flat.reshape(self.shape)
+        """Decode to a read-only array of :attr:`shape`, once; aligned numbers are a view of the bytes."""
+        if self._array is None:
+            array = self._decoded().reshape(self.shape)
+            array.flags.writeable = False
+            object.__setattr__(self, "_array", array)
+            return array
+        return self._array
+
+    def _decoded(self) -> Array:
+        if self.datatype == "BYTES":
+            bounds, raw = self.offsets(), bytes(self.raw)
+            flat = np.empty(len(bounds) - 1, object)
+            flat[:] = [raw[bounds[i] + 4 : bounds[i + 1]] for i in range(len(flat))]
+            return flat
+        elements: Array = np.frombuffer(self.raw, DTYPES[self.datatype])
+        if self.datatype == "BOOL":  # foreign bytes above 1 would confuse numpy and models
+            return np.asarray(elements.view(np.uint8) != 0)
+        # out of the middle of a message they seldom are, and every model would copy them for itself
+        return elements if elements.flags.aligned else elements.copy()
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return rows ``start`` to ``stop`` of the first axis, sharing the bytes.

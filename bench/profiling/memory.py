@@ -30,8 +30,8 @@ HERE = Path(__file__).parent
 _TRANSPORT = ("grpc/", "asyncio/", "selectors.py", "threading.py")
 _SERIALISERS = "grpc/_common.py"
 _PACKAGES = "site-packages/"
-#: Code that runs while a module is imported.
-_IMPORT = "<module>"
+#: What runs before a request comes: a module while it is imported, and what tries a model out.
+_BEFORE = ("<module>", "make_ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def large(file: Path, least: int) -> list[Any]:
 
 
 def copies(found: Sequence[Any], requests: int, root: Path = ROOT) -> list[Copy]:
-    """Sum up allocations by place, without imports and what else happens far less than once a request.
+    """Sum up allocations by place, without what happens before requests or far less than once a request.
 
     Args:
         found: As :func:`large` returns them.
@@ -117,13 +117,15 @@ def copies(found: Sequence[Any], requests: int, root: Path = ROOT) -> list[Copy]
     """
     counts: dict[tuple[str, bool], tuple[int, int]] = {}
     for count, size, frames in found:
+        if any(function in _BEFORE for function, _, _ in frames):
+            continue
         key = _place(frames, root)
         before = counts.get(key, (0, 0))
         counts[key] = before[0] + count, max(before[1], size)
     return [
         Copy(place, ours, size, count / requests)
         for (place, ours), (count, size) in counts.items()
-        if 2 * count >= requests and not place.startswith(_IMPORT)
+        if 2 * count >= requests
     ]
 
 

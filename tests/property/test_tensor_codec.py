@@ -64,6 +64,19 @@ def test_what_is_encoded_decodes_to_itself(array: np.ndarray) -> None:
         assert decoded.tobytes() == array.tobytes()
 
 
+@given(arrays(), st.integers(0, 7))
+def test_an_array_is_decoded_once_aligned_and_read_only(array: np.ndarray, offset: int) -> None:
+    """Wherever in a message the bytes lie, all who read a tensor share one array that none can change."""
+    raw = bytes(Tensor.from_array(array).raw)
+    message = memoryview(bytes(offset) + raw)
+    tensor = Tensor.from_raw("t", datatype_of(array.dtype), array.shape, message[offset:])
+    decoded = tensor.array()
+    assert decoded is tensor.array()
+    assert decoded.flags.aligned
+    assert not decoded.flags.writeable
+    assert same(Tensor.from_array(decoded), Tensor.from_array(array))
+
+
 @given(arrays(datatypes=FIXED))
 def test_memory_order_does_not_change_the_bytes(array: np.ndarray) -> None:
     """Elements are row-major and little-endian, however the array lies in memory."""

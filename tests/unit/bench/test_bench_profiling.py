@@ -65,10 +65,11 @@ def test_a_copy_in_a_serialiser_of_ours_is_ours() -> None:
 
 
 def test_what_a_start_allocates_is_no_copy() -> None:
-    """Imports, and what happens once for many requests, are left out."""
+    """Imports, a model's trials, and what happens once for many requests, are left out."""
     frames = [["<module>", "/r/.venv/lib/python3.11/site-packages/x/y.py", 1]]
     once = [["load", "/r/gateway/app.py", 3]]
-    assert memory.copies([[50, 9, frames], [3, 9, once]], 8, ROOT) == []
+    trial = [["_like", "/r/workers/model/variety.py", 7], ["make_ready", "/r/workers/model/ready.py", 9]]
+    assert memory.copies([[50, 9, frames], [48, 9, trial], [3, 9, once]], 8, ROOT) == []
     assert len(memory.copies([[4, 9, once]], 8, ROOT)) == 1
 
 
