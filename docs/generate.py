@@ -5,6 +5,7 @@ Run it as ``make docs``; ``make check`` fails when the pages differ from what th
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -218,9 +219,10 @@ def _shown(value: Any) -> str:
 
 
 def _type(annotation: Any) -> str:
-    names = [found.__name__.lower() for found in _models(annotation)]
+    names = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", found.__name__).lower() for found in _models(annotation)]
     if names:
-        return names[0]
+        many = {"dict": "mapping of ", "tuple": "list of "}
+        return next((word for kind, word in many.items() if f"{kind}[" in str(annotation)), "") + names[0]
     text = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
     literal = [
         a for part in (annotation, *get_args(annotation)) for a in get_args(part) if isinstance(a, str)

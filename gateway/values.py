@@ -250,8 +250,9 @@ class CriticalPath:
     """What an answer waited for last: times that were spent one after another, so they may be added.
 
     Args:
-        seat: The seat whose usable answer came last; the innermost where nested, as ``outer/inner``.
-        elapsed_s: Seconds from asking it to its answer.
+        seat: The seat whose usable answer came last; the innermost where nested, as ``outer/inner``; after
+            those that it waited for, as ``encoder > head``.
+        elapsed_s: Seconds from asking the first of them to the answer of the last.
         queue_s: Of these, seconds in the member's queue; None = not reported.
         compute_s: Of these, seconds of computation; None = not reported.
         merge_s: Seconds of the merge that followed.

@@ -187,19 +187,21 @@ class DescribeEnsembleRequest(_message.Message):
     def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class TensorDescription(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "labels")
+    __slots__ = ("name", "datatype", "shape", "labels", "optional")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    optional: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ..., optional: _Optional[bool] = ...) -> None: ...
 
 class MemberDescription(_message.Message):
-    __slots__ = ("seat", "model", "weight", "required", "timeout_s", "ready", "problem")
+    __slots__ = ("seat", "model", "weight", "required", "timeout_s", "ready", "problem", "feeder", "reads")
     SEAT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +209,8 @@ class MemberDescription(_message.Message):
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    FEEDER_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
     seat: str
     model: str
     weight: float
@@ -214,7 +218,9 @@ class MemberDescription(_message.Message):
     timeout_s: float
     ready: bool
     problem: str
-    def __init__(self, seat: _Optional[str] = ..., model: _Optional[str] = ..., weight: _Optional[float] = ..., required: _Optional[bool] = ..., timeout_s: _Optional[float] = ..., ready: _Optional[bool] = ..., problem: _Optional[str] = ...) -> None: ...
+    feeder: bool
+    reads: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, seat: _Optional[str] = ..., model: _Optional[str] = ..., weight: _Optional[float] = ..., required: _Optional[bool] = ..., timeout_s: _Optional[float] = ..., ready: _Optional[bool] = ..., problem: _Optional[str] = ..., feeder: _Optional[bool] = ..., reads: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DescribeEnsembleResponse(_message.Message):
     __slots__ = ("name", "version", "strategy", "options_json", "inputs", "outputs", "members", "quorum", "deadline_s", "overrides", "ready")

@@ -6,8 +6,6 @@ references between sections. All complaints of a stage are reported together.
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
 
-from gateway.config.scalars import SEAT_NAME
+from gateway.config.references import dangling, hint
 from gateway.config.schema import Config
 
 if TYPE_CHECKING:
@@ -104,7 +102,7 @@ def load(
         config = Config.model_validate(tree, context={"base": path.resolve().parent})
     except ValidationError as error:
         raise ConfigError([document.complain(*_explain(e)) for e in error.errors()]) from None
-    complaints = [document.complain(*c) for c in _references(config)]
+    complaints = [document.complain(*c) for c in dangling(config)]
     if complaints:
         raise ConfigError(complaints)
     return config, document
@@ -180,7 +178,7 @@ def _explain(error: ErrorDetails) -> tuple[_Path, str]:
     path = tuple(p for p in error["loc"] if p != "[key]")
     value, context = error["input"], error.get("ctx", {})
     problems: dict[str, Callable[[], str]] = {
-        "extra_forbidden": lambda: "unknown key" + _hint(str(path[-1]), _siblings(path)),
+        "extra_forbidden": lambda: "unknown key" + hint(str(path[-1]), _siblings(path)),
         "missing": lambda: "is missing",
         "string_pattern_mismatch": lambda: f"{str(value)!r} is not a valid name: use letters, digits, '-._'",
         "literal_error": lambda: f"must be {context['expected']}, not {value!r}",
@@ -213,59 +211,3 @@ def _models(annotation: Any) -> Iterator[Any]:
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
         yield from _models(inner)
-
-
-def _hint(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return (
-        f"; did you mean {close[0]!r}?" if close else (f"; known keys: {', '.join(known)}" if known else "")
-    )
-
-
-def _references(config: Config) -> Iterator[tuple[_Path, str]]:
-    """Find names that are missing, double or cyclic."""
-    for name in config.ensembles.keys() & config.models.keys():
-        yield ("ensembles", name), "is also the name of a model; models and ensembles share one namespace"
-    for name, ensemble in config.ensembles.items():
-        here: _Path = ("ensembles", name)
-        seen: set[str] = set()
-        for i, member in enumerate(ensemble.members):
-            at = (*here, "members", i)
-            if member.model and member.model not in config.models:
-                wrong = (
-                    "; it is an ensemble: write ensemble: instead" if member.model in config.ensembles else ""
-                )
-                hint = wrong or _hint(member.model, list(config.models))
-                yield (*at, "model"), f"there is no model {member.model!r}{hint}"
-            if member.ensemble and member.ensemble not in config.ensembles:
-                wrong = "; it is a model: write model: instead" if member.ensemble in config.models else ""
-                hint = wrong or _hint(member.ensemble, list(config.ensembles))
-                yield (*at, "ensemble"), f"there is no ensemble {member.ensemble!r}{hint}"
-            if not re.fullmatch(SEAT_NAME, member.seat):
-                yield at, f"the seat would be named {member.seat!r}; give it a name: of letters, digits, '-_'"
-            if member.seat in seen:
-                yield at, f"the seat name {member.seat!r} is taken; give one of the two a name:"
-            seen.add(member.seat)
-        count = ensemble.quorum.count if ensemble.quorum else None
-        if count is not None and count > len(ensemble.members):
-            yield (*here, "quorum"), f"is {count}, but there are only {len(ensemble.members)} members"
-        if len(set(ensemble.labels)) != len(ensemble.labels):
-            yield (*here, "labels"), "name a class twice"
-    for name in config.ensembles:
-        cycle = _cycle(config, name, ())
-        if cycle and name == min(cycle):
-            yield ("ensembles", name, "members"), f"form a cycle: {' -> '.join(cycle)}"
-
-
-def _cycle(config: Config, name: str, above: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the cycle that leads from ``name`` back to itself, or nothing."""
-    trail = (*above, name)
-    for member in config.ensembles[name].members:
-        inner = member.ensemble
-        if inner == trail[0]:
-            return (*trail, inner)
-        if inner in config.ensembles and inner not in trail:
-            found = _cycle(config, inner, trail)
-            if found:
-                return found
-    return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,17 +25,22 @@ from gateway.config.scalars import (
 )
 from protos.address import Address
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "Config",
     "Ensemble",
     "InProcess",
     "Member",
+    "MemberOutput",
     "MemberTls",
     "Model",
     "Oip",
     "Overridable",
     "Quorum",
     "Server",
+    "Source",
     "Strategy",
     "Worker",
 ]
@@ -45,6 +50,17 @@ Overridable = Literal["members", "quorum", "weights", "strategy"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _or_plain(datatype: str) -> Callable[[dict[str, Any]], None]:
+    """Let the JSON Schema of a section take the plain value that it may be written as."""
+
+    def widen(schema: dict[str, Any]) -> None:
+        section = dict(schema)
+        schema.clear()
+        schema["anyOf"] = [{"type": datatype}, section]
+
+    return widen
 
 
 class Server(_Section):
@@ -247,6 +263,8 @@ class Strategy(BaseModel):
 class Quorum(_Section):
     """How many usable members an answer needs: a number, or a share of the weight."""
 
+    model_config = ConfigDict(json_schema_extra=_or_plain("integer"))
+
     count: Annotated[int, Field(ge=1)] | None = None
     """At least this many; written as a plain number, `quorum: 2`."""
     weight: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -264,6 +282,52 @@ class Quorum(_Section):
         return self
 
 
+class MemberOutput(_Section):
+    """An output of another member of the same ensemble."""
+
+    member: str
+    """The seat that is read."""
+    output: str
+    """The output, under the name that the model or ensemble in that seat gives it."""
+
+
+class Source(_Section):
+    """Where a member's tensor comes from: exactly one of `request`, `member` with `output`, and `stack`."""
+
+    model_config = ConfigDict(json_schema_extra=_or_plain("string"))
+
+    request: str | None = None
+    """A tensor of the request; written as a plain name, `x: pixels`."""
+    member: str | None = None
+    """Another member of the ensemble, which is then asked first."""
+    output: str | None = None
+    """That member's output."""
+    stack: Annotated[tuple[MemberOutput, ...], Field(min_length=1, max_length=64)] | None = None
+    """Outputs of several members side by side along the last axis, as one feature matrix."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_name(cls, value: object) -> object:
+        return {"request": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        kinds = [self.request, self.member, self.stack]
+        if kinds.count(None) != len(kinds) - 1 or (self.member is None) != (self.output is None):
+            raise ValueError(
+                "must be a request's tensor, {member: ..., output: ...}, "
+                "or {stack: [{member: ..., output: ...}]}"
+            )
+        return self
+
+    @property
+    def reads(self) -> tuple[MemberOutput, ...]:
+        """The members' outputs that it is made of."""
+        if self.member is not None and self.output is not None:
+            return (MemberOutput(member=self.member, output=self.output),)
+        return self.stack or ()
+
+
 class Member(_Section):
     """A seat of an ensemble: exactly one of `model` and `ensemble`."""
 
@@ -279,10 +343,18 @@ class Member(_Section):
     """Whether an answer without it is an error even when the quorum is met."""
     timeout_s: Seconds | None = None
     """How long this seat is waited for; it only shortens the call's budget."""
-    inputs: dict[str, str] = Field(default_factory=dict)
-    """Where names differ: `{member tensor: request tensor}`."""
+    inputs: dict[str, Source] = Field(default_factory=dict)
+    """Where its tensors come from: `{member tensor: request tensor}` where names differ, and
+    `{member tensor: {member: encoder, output: embedding}}` to read another member."""
     outputs: dict[str, str] = Field(default_factory=dict)
     """Where names differ: `{ensemble tensor: member tensor}`; default: all under their own names."""
+    counts: bool | None = None
+    """Whether its answer counts in the merge; default: if no other member reads it."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The seats that it reads."""
+        return frozenset(read.member for source in self.inputs.values() for read in source.reads)
 
     @model_validator(mode="after")
     def _one_target(self) -> Member:
@@ -320,6 +392,14 @@ class Ensemble(_Section):
     """Canonical order of the classes; default: that of the first member that has labels."""
     overrides: tuple[Overridable, ...] = ()
     """What a request may override."""
+    optional_inputs: tuple[str, ...] = ()
+    """Request tensors that may be absent: members that need one, directly or not, are then not asked."""
+
+    @property
+    def counting(self) -> tuple[bool, ...]:
+        """Whether each member counts in the merge."""
+        read = frozenset[str]().union(*(member.reads for member in self.members))
+        return tuple(m.seat not in read if m.counts is None else m.counts for m in self.members)
 
 
 class Config(_Section):

@@ -147,7 +147,9 @@ class Asker:
             query.inputs, whole.inputs, model=whole.name, batches=whole.batches, max_rows=whole.max_rows
         )
         oip.check_wanted(query.wanted, (spec.name for spec in whole.outputs), model=whole.name)
-        plan = self.catalog.wanting(whole, query.wanted)
+        able = self.catalog.lacking(whole, query.inputs)
+        _check_possible(query, able)
+        plan = self.catalog.wanting(able, query.wanted)
         rider = Rider(
             id=known_as,
             rows=slice(0, rows),
@@ -175,6 +177,22 @@ class Asker:
     def _admitted(self, batch: Batch) -> AbstractContextManager[None]:
         (rider,) = batch.riders
         return self.admission.admit(rider.arrived, rider.closes_at)
+
+
+def _check_possible(query: Query, plan: Plan) -> None:
+    """Refuse to be asked for an output that takes an input which the request lacks."""
+    if not plan.spared:
+        return
+    possible = {spec.name for spec in plan.outputs}
+    for i, name in enumerate(query.wanted):
+        if name not in possible:
+            absent = ", ".join(repr(each) for each in sorted(plan.spared.difference(query.inputs)))
+            raise AccordError(
+                Reason.INPUT_MISSING,
+                f"output {name!r} needs an optional input that the request lacks: {absent}",
+                field=f"outputs[{i}]",
+                metadata={"model": plan.name},
+            )
 
 
 def _told(reply: Reply) -> Reply:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from gateway.config.schema import Strategy
 from gateway.engine import override
 from gateway.engine.compile import Problem, compile_ensemble, compile_model
-from gateway.engine.prune import pruned
+from gateway.engine.derive import lacking, wanting
 from protos.errors import AccordError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gateway.config.schema import Config
     from gateway.engine.override import Overrides
@@ -45,7 +45,8 @@ class Catalog:
         self._restrategised = lru_cache(maxsize=128)(self._restrategise)
         # equal overrides give one plan, so that their requests can ride together
         self._applied = lru_cache(maxsize=256)(override.apply)
-        self._cut, self._cut_overridden = (lru_cache(maxsize=256)(pruned) for _ in range(2))
+        self._cut, self._cut_overridden = (lru_cache(maxsize=256)(wanting) for _ in range(2))
+        self._lacking = lru_cache(maxsize=256)(lacking)
         self.refresh()
 
     def refresh(self) -> bool:
@@ -70,6 +71,7 @@ class Catalog:
         self._applied.cache_clear()
         self._cut.cache_clear()
         self._cut_overridden.cache_clear()
+        self._lacking.cache_clear()
         return True
 
     def plans(self) -> list[Plan]:
@@ -119,11 +121,24 @@ class Catalog:
             )
         return self._applied(plan, overrides)
 
+    def lacking(self, plan: Plan, given: Collection[str]) -> Plan:
+        """Return the plan that asks only those who can be asked with the given inputs.
+
+        Args:
+            plan: The plan that :meth:`overridden` gave.
+            given: Names of the inputs that a request has.
+
+        Raises:
+            AccordError: INPUT_MISSING if that is nobody.
+        """
+        absent = plan.spared.difference(given) if plan.spared else None
+        return self._lacking(plan, absent) if absent else plan
+
     def wanting(self, plan: Plan, wanted: Sequence[str]) -> Plan:
         """Return the plan that asks for no more than the wanted outputs need; none named means all.
 
         Args:
-            plan: The plan that :meth:`overridden` gave.
+            plan: The plan that :meth:`lacking` gave.
             wanted: Names of its outputs.
         """
         if not wanted:

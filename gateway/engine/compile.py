@@ -7,6 +7,8 @@ Rules:
   nobody reads of a nested ensemble is not asked for.
 - A seat whose model is not known yet, or whose outputs cannot be merged with those of the seats before
   it, is *barred*: it counts as failed, its ensemble lives on. ``accord check`` refuses what it can prove.
+- A member is compiled after those that it reads. One that only feeds others stands in no merge; one whose
+  upstream is barred is barred for the same cause.
 - Names and labels are made canonical here, so that a strategy sees one name and one class order.
 - Everything here is pure: a plan is compiled again when more becomes known of its models.
 """
@@ -14,22 +16,26 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from gateway.config.schema import Quorum
-from gateway.engine.calls import share
-from gateway.engine.labels import aligned, labels_for
+from gateway.engine.calls import share, upstream_of
+from gateway.engine.fit import fit
 from gateway.engine.mixing import may_mix
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
 from gateway.engine.prune import prune
+from gateway.engine.wiring import EdgeError, Wiring, with_rows
 from gateway.strategies import registry
-from gateway.strategies.base import SeatSpec, StrategyError
+from gateway.strategies.base import StrategyError
 from protos.errors import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.config.schema import Config, Ensemble, Member
+    from gateway.config.schema import Source as SourceConfig
+    from gateway.engine.plan import Source
     from gateway.strategies.base import Strategy
     from protos.model import ModelSpec
     from protos.tensor import TensorSpec
@@ -48,11 +54,13 @@ class Problem:
         ensemble: The ensemble's name.
         seat: Index of the seat, or None.
         message: What is wrong.
+        input: The seat's tensor that is at fault, if it is one.
     """
 
     ensemble: str
     seat: int | None
     message: str
+    input: str = ""
 
 
 def compile_ensemble(
@@ -84,7 +92,7 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None, version: st
     calls: tuple[Call, ...] = ()
     readings: tuple[Reading, ...] = ()
     if spec is not None:
-        readings = tuple(Reading(source=s.name, spec=_with_rows(s, spec)) for s in spec.outputs)
+        readings = tuple(Reading(source=s.name, spec=with_rows(s, spec)) for s in spec.outputs)
         inputs = tuple((s.name, s.name) for s in spec.inputs)
         outputs = tuple(r.source for r in readings)
         mixes = may_mix(config.models[name], spec)
@@ -130,8 +138,20 @@ def _rows(config: Config, name: str, spec: ModelSpec) -> int:
     return (config.models[name].max_rows or spec.max_rows) if spec.batches else 0
 
 
-def _with_rows(spec: TensorSpec, model: ModelSpec) -> TensorSpec:
-    return spec if model.batches else replace(spec, shape=(1, *spec.shape))
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A member: its seat, and all that it returns, under its own names and with the row axis."""
+
+    seat: Seat
+    outputs: Sequence[TensorSpec] = ()
+
+
+class _BarredError(Exception):
+    """A member reads one that cannot be asked; that one's own problem is told already."""
+
+    def __init__(self, upstream: Seat) -> None:
+        super().__init__(upstream.name)
+        self.upstream = upstream
 
 
 class _Compiler:
@@ -140,15 +160,17 @@ class _Compiler:
     def __init__(self, config: Config, models: Mapping[str, ModelSpec | None]) -> None:
         self._config = config
         self._models = models
-        self._merges: dict[str, Merge] = {}
-        self._inputs: dict[str, tuple[TensorSpec, str]] = {}
-        self._batches: bool | None = None
+        self._merges: dict[tuple[str, frozenset[tuple[str, Source]]], Merge] = {}
+        self._wiring = Wiring()
         self._max_rows: list[int] = []
         self._problems: list[Problem] = []
+        self._root = ""
 
     def plan(self, name: str) -> tuple[Plan, list[Problem]]:
-        root = self._merge(name)
-        merge, calls = share(prune(root, frozenset(spec.name for spec in root.outputs)))
+        self._root = name
+        root = self._merge(name, {})
+        root = prune(root, frozenset(spec.name for spec in root.outputs))
+        merge, upstream, calls = share(root, upstream_of(name, self._wiring.upstream))
         ensemble = self._config.ensembles[name]
         plan = Plan(
             name=name,
@@ -156,29 +178,47 @@ class _Compiler:
             kind=ensemble.strategy.kind,
             merge=merge,
             calls=calls,
-            inputs=tuple(spec for spec, _ in self._inputs.values()),
+            upstream=upstream,
+            inputs=self._inputs(name, ensemble),
+            spared=frozenset(ensemble.optional_inputs),
             max_rows=min(self._max_rows, default=0),
             deadline_s=ensemble.deadline_s or self._config.server.deadline_s,
         )
         return plan, self._problems
 
-    def _merge(self, name: str) -> Merge:
-        if name not in self._merges:
-            self._merges[name] = self._compiled(name)
-        return self._merges[name]
+    def _inputs(self, name: str, ensemble: Ensemble) -> tuple[TensorSpec, ...]:
+        """Return what a request carries; a tensor that it may lack is optional, whoever needs it."""
+        inputs = self._wiring.inputs
+        unknown = set(ensemble.optional_inputs) - {spec.name for spec in inputs}
+        if unknown and not any(self._models[model] is None for model in self._config.models):
+            listed = ", ".join(repr(spec.name) for spec in inputs)
+            problem = f"no member takes {min(unknown)!r}, which optional_inputs names; they take {listed}"
+            self._problems.append(Problem(name, None, problem))
+        return tuple(
+            replace(spec, optional=True) if spec.name in ensemble.optional_inputs else spec for spec in inputs
+        )
 
-    def _compiled(self, name: str) -> Merge:
+    def _merge(self, name: str, sources: Mapping[str, Source]) -> Merge:
+        """Compile an ensemble whose request's tensors come from elsewhere, where sources say so."""
+        key = name, frozenset(sources.items())
+        if key not in self._merges:
+            self._merges[key] = self._compiled(name, sources)
+        return self._merges[key]
+
+    def _compiled(self, name: str, sources: Mapping[str, Source]) -> Merge:
         ensemble = self._config.ensembles[name]
         strategy = self._strategy(name, ensemble)
-        seats = self._seats(name, ensemble)
-        # where outputs only stand side by side, nothing is merged and classes need not agree
-        if not strategy.traits.partial:
-            seats = self._align(name, ensemble, strategy, seats)
-        seats, outputs = self._prove(name, strategy, seats)
+        members = self._members(name, ensemble, sources)
+        seats = {index: member.seat for index, member in enumerate(members) if member.seat.counts}
+
+        def bar(index: int, problem: str) -> Seat:
+            return self._bar(name, index, seats[index], problem)
+
+        proved, outputs = fit(ensemble, strategy, seats, bar)
         return Merge(
             name=name,
             strategy=strategy,
-            seats=tuple(seats),
+            seats=tuple(proved),
             quorum=ensemble.quorum or _default_quorum(strategy),
             nonfinite=ensemble.nonfinite,
             deadline_s=ensemble.deadline_s,
@@ -192,21 +232,34 @@ class _Compiler:
             self._problems.append(Problem(name, None, str(error)))
             return registry.build("tasks", {})
 
-    def _seats(self, name: str, ensemble: Ensemble) -> list[Seat]:
-        seats, size = [], len(ensemble.members)
-        for index, member in enumerate(ensemble.members):
-            seat = self._seat(name, index, member)
-            if isinstance(seat.source, Merge):
-                below = sum(1 for _ in seats_of(seat.source))
+    def _members(self, name: str, ensemble: Ensemble, sources: Mapping[str, Source]) -> Sequence[_Compiled]:
+        """Compile the members, each after those that it reads; return them in config order."""
+        size = len(ensemble.members)
+        index_of = {member.seat: index for index, member in enumerate(ensemble.members)}
+        reads = {index: [index_of[s] for s in member.reads] for index, member in enumerate(ensemble.members)}
+        compiled: dict[int, _Compiled] = {}
+        for index in TopologicalSorter(reads).static_order():
+            member, counts = ensemble.members[index], ensemble.counting[index]
+            upstream = {ensemble.members[i].seat: compiled[i] for i in reads[index]}
+            found = self._member(name, index, member, sources, upstream)
+            if isinstance(found.seat.source, Merge):
+                below = sum(1 for _ in seats_of(found.seat.source))
                 size += below
                 if size > MAX_SEATS:
                     size -= below
                     problem = f"with it there are more than {MAX_SEATS} seats, nested ones counted; nest less"
-                    seat = self._bar(name, index, seat, problem)
-            seats.append(seat)
-        return seats
+                    found = _Compiled(self._bar(name, index, found.seat, problem))
+            compiled[index] = replace(found, seat=replace(found.seat, counts=counts))
+        return [compiled[index] for index in sorted(compiled)]
 
-    def _seat(self, ensemble: str, index: int, member: Member) -> Seat:
+    def _member(
+        self,
+        ensemble: str,
+        index: int,
+        member: Member,
+        sources: Mapping[str, Source],
+        upstream: Mapping[str, _Compiled],
+    ) -> _Compiled:
         seat = Seat(
             name=member.seat,
             target=member.target,
@@ -215,53 +268,68 @@ class _Compiler:
             required=member.required,
             timeout_s=member.timeout_s,
         )
-        if member.ensemble is not None:
-            merge = self._merge(member.ensemble)
-            return self._read(ensemble, index, replace(seat, source=merge), member, merge.outputs)
-        spec = self._models[member.target]
-        if spec is None:
-            return replace(seat, barred=Cause.MEMBER_NOT_READY, problem="its model is not known yet")
-        call = self._call(member, spec)
-        problem = self._claim_inputs(call, spec)
-        if problem:
-            return self._bar(ensemble, index, seat, problem)
-        self._max_rows.append(_rows(self._config, member.target, spec))
-        outputs = [_with_rows(s, spec) for s in spec.outputs]
-        return self._read(ensemble, index, replace(seat, source=call), member, outputs)
+        try:
+            own = {
+                name: self._source(ensemble, name, given, sources, upstream)
+                for name, given in member.inputs.items()
+            }
+            if member.ensemble is not None:
+                return self._nested(ensemble, index, seat, member, {**sources, **own})
+            return self._model(ensemble, index, seat, member, {**sources, **own})
+        except _BarredError as error:
+            above = error.upstream
+            problem = f"it reads member {above.name!r}, which cannot be asked: {above.problem}"
+            return _Compiled(replace(seat, barred=above.barred, problem=problem))
+        except EdgeError as error:
+            return _Compiled(self._bar(ensemble, index, seat, str(error), input_name=error.own))
 
-    def _bar(self, ensemble: str, index: int, seat: Seat, problem: str) -> Seat:
-        self._problems.append(Problem(ensemble, index, problem))
-        return replace(seat, source=None, barred=Cause.MEMBER_BAD_OUTPUT, problem=problem)
-
-    def _call(self, member: Member, spec: ModelSpec) -> Call:
-        inputs = tuple((s.name, member.inputs.get(s.name, s.name)) for s in spec.inputs)
-        return Call(
-            model=member.target, inputs=inputs, mixes=may_mix(self._config.models[member.target], spec)
+    def _nested(
+        self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
+    ) -> _Compiled:
+        merge = self._merge(member.target, sources)
+        return _Compiled(
+            self._read(ensemble, index, replace(seat, source=merge), member, merge.outputs), merge.outputs
         )
 
-    def _claim_inputs(self, call: Call, spec: ModelSpec) -> str:
-        """Enter what the call reads into the request's inputs; return what is wrong, or nothing."""
-        if self._batches is None:
-            self._batches = spec.batches
-        if spec.batches != self._batches:
-            does = "batches" if spec.batches else "does not batch"
-            return f"model {call.model!r} {does}, unlike the members before it"
-        claimed: dict[str, tuple[TensorSpec, str]] = {}
-        for own, (_, name) in zip(spec.inputs, call.inputs, strict=True):
-            wanted = replace(own, name=name)
-            earlier = claimed.get(name) or self._inputs.get(name)
-            if earlier is not None:
-                have, by = earlier
-                shape = _common_shape(have.shape, wanted.shape)
-                if have.datatype != wanted.datatype or shape is None:
-                    return (
-                        f"model {call.model!r} takes {name!r} as {wanted.datatype} {list(wanted.shape)}, "
-                        f"model {by!r} as {have.datatype} {list(have.shape)}"
-                    )
-                wanted = replace(wanted, shape=shape, optional=have.optional and wanted.optional)
-            claimed[name] = (wanted, call.model)
-        self._inputs.update(claimed)
-        return ""
+    def _model(
+        self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
+    ) -> _Compiled:
+        spec = self._models[member.target]
+        if spec is None:
+            unknown = replace(seat, barred=Cause.MEMBER_NOT_READY, problem="its model is not known yet")
+            return _Compiled(unknown)
+        if wrong := set(member.inputs) - {own.name for own in spec.inputs}:
+            listed = ", ".join(repr(own.name) for own in spec.inputs)
+            raise EdgeError(min(wrong), f"{member.target!r} has no input {min(wrong)!r}; it takes {listed}")
+        mixes = may_mix(self._config.models[member.target], spec)
+        call = self._wiring.call(member.target, spec, sources, mixes=mixes)
+        self._max_rows.append(_rows(self._config, member.target, spec))
+        outputs = [with_rows(s, spec) for s in spec.outputs]
+        return _Compiled(self._read(ensemble, index, replace(seat, source=call), member, outputs), outputs)
+
+    def _source(
+        self,
+        ensemble: str,
+        own: str,
+        given: SourceConfig,
+        sources: Mapping[str, Source],
+        upstream: Mapping[str, _Compiled],
+    ) -> Source:
+        """Return where a member's tensor comes from; what it reads becomes an upstream seat."""
+        if given.request is not None:
+            return sources.get(given.request, given.request)
+        feeds = []
+        for part in given.reads:
+            read = upstream[part.member]
+            if read.seat.barred or not read.outputs:
+                raise _BarredError(read.seat)
+            name = part.member if ensemble == self._root else f"{ensemble}/{part.member}"
+            feeds.append(self._wiring.feed(read.seat, name, read.outputs, part.output, own=own))
+        return tuple(feeds)
+
+    def _bar(self, ensemble: str, index: int, seat: Seat, problem: str, *, input_name: str = "") -> Seat:
+        self._problems.append(Problem(ensemble, index, problem, input_name))
+        return replace(seat, source=None, barred=Cause.MEMBER_BAD_OUTPUT, problem=problem)
 
     def _read(
         self, ensemble: str, index: int, seat: Seat, member: Member, outputs: Sequence[TensorSpec]
@@ -272,68 +340,9 @@ class _Compiler:
             listed = ", ".join(map(repr, available))
             problem = f"{member.target!r} has no output {unknown[0]!r}; it returns {listed}"
             return self._bar(ensemble, index, seat, problem)
-        if isinstance(seat.source, Call) and (
-            wrong := set(member.inputs) - {m for m, _ in seat.source.inputs}
-        ):
-            return self._bar(ensemble, index, seat, f"{member.target!r} has no input {min(wrong)!r}")
         names = member.outputs or {name: name for name in available}
         readings = [
             Reading(source=source, spec=replace(available[source], name=name))
             for name, source in names.items()
         ]
         return replace(seat, readings=tuple(readings))
-
-    def _align(self, name: str, ensemble: Ensemble, strategy: Strategy, seats: list[Seat]) -> list[Seat]:
-        """Put every labelled output that is merged into one class order, named alike on all seats."""
-        canonical: dict[str, tuple[str, ...]] = {}
-        merged = [_merged_outputs(strategy, seat) for seat in seats]
-        for seat, names in zip(seats, merged, strict=True):
-            for spec in (reading.spec for reading in seat.readings if reading.spec.name in names):
-                if labels := labels_for(spec, ensemble.labels):
-                    canonical.setdefault(spec.name, labels)
-        readable = []
-        for index, (seat, names) in enumerate(zip(seats, merged, strict=True)):
-            try:
-                readings = tuple(
-                    aligned(r, canonical.get(r.spec.name, ())) if r.spec.name in names else r
-                    for r in seat.readings
-                )
-                readable.append(replace(seat, readings=readings))
-            except StrategyError as error:
-                readable.append(self._bar(name, index, seat, str(error)))
-        return readable
-
-    def _prove(
-        self, name: str, strategy: Strategy, seats: list[Seat]
-    ) -> tuple[list[Seat], tuple[TensorSpec, ...]]:
-        """Find what the merge yields; bar each seat that does not fit those before it."""
-        fitting: list[SeatSpec] = []
-        outputs: tuple[TensorSpec, ...] = ()
-        proved: list[Seat] = []
-        for index, seat in enumerate(seats):
-            if seat.barred:
-                proved.append(seat)
-                continue
-            try:
-                outputs = strategy.outputs([*fitting, seat.spec()])
-            except StrategyError as error:
-                proved.append(self._bar(name, index, seat, str(error)))
-                continue
-            needed = strategy.reads(seat.spec())
-            kept = replace(seat, readings=tuple(r for r in seat.readings if r.spec.name in needed))
-            fitting.append(seat.spec())
-            proved.append(kept)
-        return proved, outputs
-
-
-def _common_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...] | None:
-    if len(a) != len(b) or any(-1 not in (x, y) and x != y for x, y in zip(a, b, strict=True)):
-        return None
-    return tuple(max(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _merged_outputs(strategy: Strategy, seat: Seat) -> frozenset[str]:
-    try:
-        return strategy.reads(seat.spec())
-    except StrategyError:  # which the proof will say again, and say where
-        return frozenset()

@@ -13,8 +13,9 @@ from protos.errors import Cause
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.engine.plan import Call
+    from gateway.engine.plan import Call, Source
     from gateway.engine.tally import Tally
+    from gateway.engine.upstream import Upstream
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
     from gateway.values import Batch, Rider
@@ -24,8 +25,9 @@ __all__ = ["Asked", "Dispatch", "Ended"]
 
 _log = logging.getLogger(__name__)
 
+_Inputs = tuple[tuple[str, "Source"], ...]
 #: What makes calls equal: the model, its inputs, and the rows.
-_Key = tuple[str, tuple[tuple[str, str], ...], bytes]
+_Key = tuple[str, _Inputs, bytes]
 
 
 @dataclass(slots=True, eq=False)
@@ -35,11 +37,13 @@ class Asked:
     rows: Mask
     task: asyncio.Task[Answer | Failure]
     listeners: list[tuple[Tally, int]] = field(default_factory=list)
+    #: Whether it was cancelled because nobody needs its answer: then nothing came of it.
+    dropped: bool = False
 
     @property
     def needed(self) -> bool:
         """Whether any of its listeners still has a use for an answer."""
-        return any(tally.needs(seat, self.rows) for tally, seat in self.listeners)
+        return any(tally.awaited(seat, self.rows) for tally, seat in self.listeners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +62,24 @@ class Dispatch:
         members: The models that can be asked, by name.
         batch: The batch.
         on_end: Called when a call has ended.
+        upstream: Where calls find what they read of others.
     """
 
-    def __init__(self, members: Mapping[str, Member], batch: Batch, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        members: Mapping[str, Member],
+        batch: Batch,
+        on_end: Callable[[], None],
+        upstream: Upstream | None = None,
+    ) -> None:
         self._members = members
+        self._upstream = upstream
         self._batch = batch
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._asked: dict[_Key, Asked] = {}
         self._tasks: set[asyncio.Task[Answer | Failure]] = set()
-        self._taken: dict[tuple[tuple[tuple[str, str], ...], bytes], tuple[dict[str, Tensor], Any]] = {}
+        self._taken: dict[tuple[_Inputs, bytes], tuple[dict[str, Tensor], Any]] = {}
         #: Calls that ended and were not taken yet.
         self.ended: list[Ended] = []
 
@@ -107,6 +119,7 @@ class Dispatch:
         for key, asked in list(self._asked.items()):
             if not asked.needed:
                 del self._asked[key]
+                asked.dropped = True
                 asked.task.cancel()
 
     async def end(self) -> None:
@@ -120,8 +133,9 @@ class Dispatch:
 
     def _finished(self, asked: Asked) -> None:
         self._tasks.discard(asked.task)
-        self.ended.append(Ended(asked, _result(asked.task), self._loop.time()))
-        self._on_end()
+        if not asked.dropped:
+            self.ended.append(Ended(asked, _result(asked.task), self._loop.time()))
+            self._on_end()
 
     def _question(
         self, call: Call, rows: Mask, mask: bytes, until: float, riders: Sequence[Rider]
@@ -147,9 +161,16 @@ class Dispatch:
         )
 
     def _tensors(self, call: Call, rows: Mask) -> dict[str, Tensor]:
-        inputs = self._batch.inputs
-        tensors = {own: inputs[name] for own, name in call.inputs if name in inputs}
-        return tensors if rows.all() else {name: tensor.take(rows) for name, tensor in tensors.items()}
+        inputs, every = self._batch.inputs, rows.all()
+        tensors: dict[str, Tensor] = {}
+        for own, source in call.inputs:
+            if isinstance(source, str):
+                if source in inputs:
+                    tensors[own] = inputs[source] if every else inputs[source].take(rows)
+            else:
+                assert self._upstream is not None  # noqa: S101 - a plan whose calls read others has them
+                tensors[own] = self._upstream.tensor(source, rows)
+        return tensors
 
 
 def _result(task: asyncio.Task[Answer | Failure]) -> Answer | Failure:

@@ -9,6 +9,7 @@ Rules:
 - A rider that wants interim replies gets one whenever a seat's answer arrives and a seat is usable for all
   its rows: at most one for what arrives together, none after the final one.
 - A call that is rejected for its input is made again rider by rider.
+- A call that reads others is made as soon as its inputs are there, for the rows for which they are.
 - A batch ends when no rider is open; what still runs for it is then cancelled and awaited.
 - Where all calls are made at once and nothing can be said before all are in, nothing is looked at until then,
   or until a call fails, a time ends or a rider leaves. If all answers are usable, that is all there is to it.
@@ -27,6 +28,7 @@ from gateway.engine.dispatch import Dispatch
 from gateway.engine.plan import Call, Merge, Plan
 from gateway.engine.reply import Moment, build_interim, build_replies
 from gateway.engine.tally import Tally
+from gateway.engine.upstream import Upstream
 from gateway.values import Answer, Failure, Reply, Report
 from protos.errors import INTERNAL_TEXT, AccordError, Cause, Reason
 
@@ -86,7 +88,9 @@ class _Execution:
         self._plan = plan
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._dispatch = Dispatch(members, batch, self._call_ended)
+        above = plan.upstream
+        self._upstream = Upstream(above, batch.n, batches=plan.batches) if above is not None else None
+        self._dispatch = Dispatch(members, batch, self._call_ended, self._upstream)
         self._flat = plan.flat and all(call.mixes or len(batch.riders) == 1 for call in plan.calls)
         self._gathering = False
         self._riders = sorted(batch.riders, key=lambda rider: rider.rows.start)
@@ -107,13 +111,15 @@ class _Execution:
             return
         self._root = Tally(self._plan.merge, self._batch.n)
         self._root.start(self._batch.rows_of(self._riders), until)
+        if self._upstream is not None:
+            self._upstream.tally.start(self._batch.rows_of(self._riders), until)
         # calls that were made at the start are joined, whatever came of them
         self._ask(self._root, self._started)
         while True:
             self._advance(self._loop.time())
             if not self._riders:
                 return
-            await self._sleep_until(self._root.next_timer())
+            await self._sleep_until(min(tally.next_timer() for tally in self._tallies))
 
     async def _run_flat(self, until: NDArray[np.float64]) -> bool:
         """Make all calls and wait for all of them; tell whether that was enough to answer everybody."""
@@ -175,13 +181,14 @@ class _Execution:
         departed = self._batch.departed
         leaving = departed.intersection(self._riders) if departed else ()
         for rider in leaving:
-            self._root.shut(self._batch.rows_of([rider]))
+            self._shut([rider])
             self._riders.remove(rider)
         for ended in self._dispatch.take_ended():
             self._enter(ended, now)
-        expired = self._root.expire(now)
-        nested = False
-        while self._ask(self._root, now) | (closed := self._close_nested(self._root, now)):
+        expired = nested = False
+        for tally in self._tallies:
+            expired |= tally.expire(now)
+        while self._ask_all(now) | (closed := self._close_all(now)):
             nested |= closed
         settled = self._close_riders(now)
         if self._shown:
@@ -205,27 +212,55 @@ class _Execution:
             else:
                 tally.fail(seat, asked.rows, result, ended.at)
 
+    @property
+    def _tallies(self) -> Sequence[Tally]:
+        return [self._root] if self._upstream is None else [self._root, self._upstream.tally]
+
+    def _ask_all(self, now: float) -> bool:
+        """Start the next waves of all merges, and the calls whose inputs came; tell whether one did."""
+        acted = self._ask(self._root, now)
+        if self._upstream is not None:
+            for nested in self._upstream.tally.nested.values():
+                acted |= self._ask(nested, now)
+            acted |= self._upstream.lose(now)
+            for due in self._upstream.due(now):
+                acted = True
+                self._join(due.call, due.rows, due.tally, due.seat, now)
+        return acted
+
     def _ask(self, tally: Tally, now: float) -> bool:
         """Start the next wave of this merge and of the ones nested in it; tell whether there was one."""
         acted = False
         for seat, rows in tally.asks(now):
             acted = True
-            source = tally.merge.seats[seat].source
-            match source:
-                case Call():
-                    for part in [rows] if source.mixes else self._apart(rows):
-                        self._join(source, part, tally, seat, now)
-                case Merge():
-                    until = np.minimum(tally.seat_until[seat, rows], now + (source.deadline_s or np.inf))
-                    tally.nested[seat].start(rows, until)
+            self._ask_seat(tally, seat, rows, now)
         for nested in tally.nested.values():
             acted |= self._ask(nested, now)
         return acted
 
+    def _ask_seat(self, tally: Tally, seat: int, rows: Mask, now: float) -> None:
+        source = tally.merge.seats[seat].source
+        match source:
+            case Call():
+                for part in [rows] if source.mixes else self._apart(rows):
+                    if source.feeds and self._upstream is not None:
+                        for above, asked in self._upstream.wait(source, part, tally, seat, now):
+                            self._ask_seat(self._upstream.tally, above, asked, now)
+                    else:
+                        self._join(source, part, tally, seat, now)
+            case Merge():
+                until = np.minimum(tally.seat_until[seat, rows], now + (source.deadline_s or np.inf))
+                tally.nested[seat].start(rows, until)
+
     def _join(self, call: Call, rows: Mask, tally: Tally, seat: int, now: float) -> None:
         """Listen to an equal call for the same rows, or make it."""
         latest = float(self._root.until[rows].max())
-        self._call(call, rows, latest, now).listeners.append((tally, seat))
+        listeners = self._call(call, rows, latest, now).listeners
+        listeners.append((tally, seat))
+        if self._upstream is not None and tally is not self._upstream.tally:
+            above = self._upstream.also(call, rows, now)
+            if above is not None:
+                listeners.append((self._upstream.tally, above))
 
     def _call(self, call: Call, rows: Mask, latest: float, now: float) -> Asked:
         until = min(latest, now + (call.timeout_s or np.inf))
@@ -256,6 +291,12 @@ class _Execution:
         ):
             return  # nothing can be said before all are in
         self._changed.set()
+
+    def _close_all(self, now: float) -> bool:
+        closed = False
+        for tally in self._tallies:
+            closed |= self._close_nested(tally, now)
+        return closed
 
     def _close_nested(self, tally: Tally, now: float) -> bool:
         """Close rows of nested merges, innermost first, and enter them above; tell whether any closed."""
@@ -295,9 +336,13 @@ class _Execution:
         closing = self._batch.within(closable | ~self._root.open, self._riders)
         if not closing:
             return False
-        self._root.shut(self._batch.rows_of(closing))
+        self._shut(closing)
         self._deliver_to(closing, now)
         return True
+
+    def _shut(self, riders: Sequence[Rider]) -> None:
+        for tally in self._tallies:
+            tally.shut(self._batch.rows_of(riders))
 
     def _deliver_to(self, riders: Sequence[Rider], now: float) -> None:
         for reply in build_replies(self._moment(now), riders):
@@ -321,6 +366,7 @@ class _Execution:
             batch=self._batch,
             plan=self._plan,
             root=self._root,
+            upstream=self._upstream.tally if self._upstream is not None else None,
             now=now,
             elapsed_s=now - self._started,
             clock=self._loop.time,

@@ -89,8 +89,8 @@ def apply(plan: Plan, overrides: Overrides) -> Plan:
         raise invalid(
             plan, "quorum", f"a quorum of {need} cannot be reached by the {chosen.sum()} chosen; set both"
         )
-    merge, calls = share(merge)
-    return replace(plan, merge=merge, calls=calls)
+    merge, upstream, calls = share(merge, plan.upstream)
+    return replace(plan, merge=merge, upstream=upstream, calls=calls)
 
 
 def _outputs(plan: Plan, seats: Sequence[Seat]) -> tuple[TensorSpec, ...]:

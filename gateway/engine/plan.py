@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,24 @@ if TYPE_CHECKING:
     from protos.errors import Cause
     from protos.tensor import TensorSpec
 
-__all__ = ["Call", "Merge", "Plan", "Reading", "Seat", "quorum_met", "seats_of"]
+__all__ = ["Call", "Feed", "Merge", "Plan", "Reading", "Seat", "Source", "quorum_met", "seats_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One output of an upstream seat.
+
+    Args:
+        seat: Its index among :attr:`Plan.upstream`.
+        output: Its name there.
+    """
+
+    seat: int
+    output: str
+
+
+#: Where a model's input comes from: a request's tensor, or outputs side by side along the last axis.
+Source: TypeAlias = str | tuple[Feed, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +45,8 @@ class Call:
 
     Args:
         model: The model's name in the configuration.
-        inputs: ``(model's tensor, request's tensor)``.
+        inputs: ``(model's tensor, where it comes from)``.
+        optional: Those of the model's tensors that it can do without.
         outputs: The model's outputs that any seat needs.
         timeout_s: The longest timeout of its seats; None = only the call's budget.
         version: The version asked for; empty = the one that its configuration names, or the server's choice.
@@ -36,11 +54,19 @@ class Call:
     """
 
     model: str
-    inputs: tuple[tuple[str, str], ...]
+    inputs: tuple[tuple[str, Source], ...]
+    optional: frozenset[str] = frozenset()
     outputs: tuple[str, ...] = ()
     timeout_s: float | None = None
     version: str = ""
     mixes: bool = False
+    #: All upstream outputs that it reads.
+    feeds: tuple[Feed, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what every batch needs."""
+        feeds = (feed for _, source in self.inputs if not isinstance(source, str) for feed in source)
+        object.__setattr__(self, "feeds", tuple(dict.fromkeys(feeds)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +95,11 @@ class Seat:
         weight: Its weight.
         required: Whether an answer without it is an error.
         timeout_s: How long it is waited for; None = the merge's own budget.
-        readings: The outputs the strategy needs.
+        readings: The outputs that are needed of it.
         chosen: Whether this request asks for it.
         barred: Why it cannot be asked; None = it can.
-        problem: The same for operators.
+        problem: The same for operators; of a seat that is not chosen, why it is not, for callers.
+        counts: Whether it stands in a merge, so that its answer counts; else it only feeds others.
     """
 
     name: str
@@ -85,6 +112,7 @@ class Seat:
     chosen: bool = True
     barred: Cause | None = None
     problem: str = ""
+    counts: bool = True
 
     def spec(self) -> SeatSpec:
         """Return what the strategy may know of it."""
@@ -139,7 +167,10 @@ class Plan:
         kind: The strategy's kind; empty for a model served under its own name.
         merge: The root merge.
         calls: All calls, each once.
+        upstream: What feeds others: seats that are asked for the rows for which a call needs them, as if of a
+            merge that merges nothing. Each comes after those that it reads itself. None = there is nothing.
         inputs: What a request must carry; shapes with the row dimension where it batches.
+        spared: Inputs that a request may lack: who needs them is then not asked.
         max_rows: The most rows of one call; 0 = it does not batch.
         deadline_s: Cap and default of a call's budget.
     """
@@ -149,7 +180,9 @@ class Plan:
     kind: str
     merge: Merge
     calls: tuple[Call, ...]
+    upstream: Merge | None = None
     inputs: tuple[TensorSpec, ...]
+    spared: frozenset[str] = frozenset()
     max_rows: int
     deadline_s: float
     #: Whether it is of any use to let different requests ride in one batch.
@@ -161,7 +194,8 @@ class Plan:
         """Derive what every batch needs."""
         strategy = self.merge.strategy
         asked = all(
-            isinstance(seat.source, Call) and seat.chosen and seat.barred is None for seat in self.merge.seats
+            isinstance(seat.source, Call) and seat.chosen and seat.barred is None and not seat.source.feeds
+            for seat in self.merge.seats
         )
         object.__setattr__(self, "mixes", self.batches and any(call.mixes for call in self.calls))
         object.__setattr__(self, "flat", asked and not (strategy.settles_early or strategy.asks_in_waves))
@@ -184,12 +218,12 @@ class Plan:
         return tuple(replace(spec, shape=spec.shape[1:]) for spec in self.merge.outputs)
 
     def seats(self) -> Iterator[Seat]:
-        """Yield every seat, nested ones after their ensemble."""
+        """Yield every seat of a merge, nested ones after their ensemble."""
         yield from seats_of(self.merge)
 
     def can_answer(self, ready: Callable[[str], bool]) -> bool:
         """Tell whether the quorum can be reached with the models that are ready now."""
-        return _can_answer(self.merge, ready)
+        return _can_answer(self.merge, self.upstream, ready)
 
 
 def seats_of(merge: Merge) -> Iterator[Seat]:
@@ -200,11 +234,17 @@ def seats_of(merge: Merge) -> Iterator[Seat]:
             yield from seats_of(seat.source)
 
 
-def _can_answer(merge: Merge, ready: Callable[[str], bool]) -> bool:
+def _can_answer(merge: Merge, upstream: Merge | None, ready: Callable[[str], bool]) -> bool:
     def up(seat: Seat) -> bool:
-        if seat.barred or seat.source is None:
-            return False
-        return _can_answer(seat.source, ready) if isinstance(seat.source, Merge) else ready(seat.source.model)
+        match seat.source:
+            case _ if seat.barred:
+                return False
+            case Call(model=model, feeds=feeds):
+                above = upstream.seats if upstream else ()
+                return ready(model) and all(up(above[feed.seat]) for feed in feeds)
+            case Merge():
+                return _can_answer(seat.source, upstream, ready)
+        return False
 
     usable = np.array([[seat.chosen and up(seat)] for seat in merge.seats])
     required = all(up(seat) for seat in merge.seats if seat.required and seat.chosen)

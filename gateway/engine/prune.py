@@ -1,4 +1,4 @@
-"""What a request does not want is not asked for: plans cut down to some of their outputs.
+"""What nobody wants is not asked for: merges cut down to some of their outputs.
 
 Rules:
 
@@ -16,31 +16,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.config.schema import Quorum
-from gateway.engine.calls import share
 from gateway.engine.plan import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.engine.plan import Plan, Seat
+    from gateway.engine.plan import Seat
 
-__all__ = ["prune", "pruned"]
-
-
-def pruned(plan: Plan, wanted: frozenset[str]) -> Plan:
-    """Derive the plan that answers with some outputs only.
-
-    Args:
-        plan: The whole plan.
-        wanted: Names of some of its outputs, one at least.
-
-    Returns:
-        A plan with the same inputs; the plan itself where all its outputs are wanted.
-    """
-    if _all_wanted(plan.merge, wanted):
-        return plan
-    merge, calls = share(prune(plan.merge, wanted))
-    return replace(plan, merge=merge, calls=calls)
+__all__ = ["at_most", "prune"]
 
 
 def prune(merge: Merge, wanted: frozenset[str]) -> Merge:
@@ -49,7 +32,7 @@ def prune(merge: Merge, wanted: frozenset[str]) -> Merge:
         return replace(merge, seats=tuple(_below(seat) for seat in merge.seats))
     seats = tuple(_below(_cut(merge, seat, wanted)) for seat in merge.seats)
     outputs = tuple(spec for spec in merge.outputs if spec.name in wanted)
-    return replace(merge, seats=seats, outputs=outputs, quorum=_at_most(merge.quorum, seats))
+    return replace(merge, seats=seats, outputs=outputs, quorum=at_most(merge.quorum, seats))
 
 
 def _all_wanted(merge: Merge, wanted: frozenset[str]) -> bool:
@@ -70,7 +53,7 @@ def _below(seat: Seat) -> Seat:
     return replace(seat, source=prune(seat.source, read))
 
 
-def _at_most(quorum: Quorum | None, seats: Sequence[Seat]) -> Quorum | None:
+def at_most(quorum: Quorum | None, seats: Sequence[Seat]) -> Quorum | None:
     """Return a quorum that the chosen seats can reach; a share of the weight is one of theirs anyway."""
     if quorum is None or quorum.count is None:
         return quorum

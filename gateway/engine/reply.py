@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.engine.plan import Merge
+from gateway.engine.plan import Call, Merge
 from gateway.engine.verdict import to_error, worst
 from gateway.values import CriticalPath, Reply, Report, SeatReport
 from protos.errors import Cause, Outcome
@@ -20,7 +20,7 @@ from protos.tensor import DTYPES, Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from gateway.engine.plan import Plan
+    from gateway.engine.plan import Plan, Seat
     from gateway.engine.tally import Tally
     from gateway.strategies.base import Array, Mask
     from gateway.values import Batch, Rider
@@ -38,6 +38,7 @@ class Moment:
         batch: The batch.
         plan: Its plan.
         root: What is known of the plan's root merge.
+        upstream: What is known of its upstream seats; None = it has none.
         now: The time, monotonic seconds.
         elapsed_s: Seconds since the batch started.
         clock: Source of monotonic time, for how long merges take.
@@ -46,6 +47,7 @@ class Moment:
     batch: Batch
     plan: Plan
     root: Tally
+    upstream: Tally | None
     now: float
     elapsed_s: float
     clock: Callable[[], float]
@@ -191,12 +193,12 @@ def _complete(tally: Tally) -> Mask:
 def _cause_of_absence(tally: Tally, output: str, rows: Mask) -> Cause:
     """Return why an output that was asked for by name is not there: the reason of the seat that owes it."""
     for i, seat in enumerate(tally.merge.seats):
-        for reading in seat.readings:
-            if output == f"{seat.name}.{reading.spec.name}":
-                nested, cause = tally.nested.get(i), tally.cause(i, rows)
-                if cause is None and nested is not None:
-                    return _cause_of_absence(nested, reading.source, rows)
-                return cause or Cause.QUORUM_NOT_MET
+        owed = tally.merge.strategy.needs(seat.spec(), frozenset((output,)))
+        for reading in (reading for reading in seat.readings if reading.spec.name in owed):
+            nested, cause = tally.nested.get(i), tally.cause(i, rows)
+            if cause is None and nested is not None:
+                return _cause_of_absence(nested, reading.source, rows)
+            return cause or Cause.QUORUM_NOT_MET
     return Cause.QUORUM_NOT_MET
 
 
@@ -219,18 +221,20 @@ def _report(moment: Moment, rows: Mask, merged: _Merged | None = None, *, quorum
     used = root.answered[:, rows].all(axis=1) & asked
     merge_s = merged.merge_s if merged else 0.0
     return Report(
-        seats=tuple(_seat_reports(moment, root, rows, "")),
+        seats=tuple(_reports(moment, rows)),
         asked=int(asked.sum()),
         used=int(used.sum()),
         agreement=merged.agreement if merged else None,
         elapsed_s=moment.elapsed_s + merge_s,
         quorum_met=quorum_met,
-        critical_path=_critical_path(root, rows, "", merge_s) if merged else None,
+        critical_path=_critical_path(moment, root, rows, "", merge_s) if merged else None,
     )
 
 
-def _critical_path(tally: Tally, rows: Mask, above: str, merge_s: float) -> CriticalPath | None:
-    """Return the path through the seat whose usable answer came last, innermost in nested merges."""
+def _critical_path(
+    moment: Moment, tally: Tally, rows: Mask, above: str, merge_s: float
+) -> CriticalPath | None:
+    """Return the path to the seat whose usable answer came last, innermost in nested merges."""
     last, latest = -1, -np.inf
     for i in np.flatnonzero(tally.answered[:, rows].any(axis=1)).tolist():
         asked_at, elapsed_s = tally.asked_at[i], tally.elapsed_s[i]
@@ -238,16 +242,46 @@ def _critical_path(tally: Tally, rows: Mask, above: str, merge_s: float) -> Crit
             last, latest = i, asked_at + elapsed_s
     if last < 0:
         return None
-    path, answer = above + tally.merge.seats[last].name, tally.answers[last]
-    if last in tally.nested and (inner := _critical_path(tally.nested[last], rows, f"{path}/", merge_s)):
+    path = above + tally.merge.seats[last].name
+    if last in tally.nested and (
+        inner := _critical_path(moment, tally.nested[last], rows, f"{path}/", merge_s)
+    ):
         return inner
+    steps = [*_before(moment, tally.merge.seats[last]), (path, tally, last)]
+    answers = [answer for _, at, seat in steps if (answer := at.answers[seat])]
+    queues = [answer.queue_s for answer in answers if answer.queue_s is not None]
+    computes = [answer.compute_s for answer in answers if answer.compute_s is not None]
+    _, first, seat = steps[0]
     return CriticalPath(
-        seat=path,
-        elapsed_s=tally.elapsed_s[last] or 0.0,
-        queue_s=answer.queue_s if answer else None,
-        compute_s=answer.compute_s if answer else None,
+        seat=" > ".join(name for name, _, _ in steps),
+        elapsed_s=(tally.elapsed_s[last] or 0.0)
+        + (tally.asked_at[last] or 0.0)
+        - (first.asked_at[seat] or 0.0),
+        queue_s=sum(queues) if queues else None,
+        compute_s=sum(computes) if computes else None,
         merge_s=merge_s,
     )
+
+
+def _before(moment: Moment, seat: Seat) -> list[tuple[str, Tally, int]]:
+    """Return what a seat's call waited for: of all that it read, what came last, and so on upwards."""
+    upstream = moment.upstream
+    if not (isinstance(seat.source, Call) and seat.source.feeds and upstream is not None):
+        return []
+    ends = {
+        feed.seat: (upstream.asked_at[feed.seat] or 0.0) + (upstream.elapsed_s[feed.seat] or 0.0)
+        for feed in seat.source.feeds
+    }
+    last = max(ends, key=lambda above: ends[above])
+    read = upstream.merge.seats[last]
+    return [*_before(moment, read), (read.name, upstream, last)]
+
+
+def _reports(moment: Moment, rows: Mask) -> Iterator[SeatReport]:
+    """Report every seat once: those of merges where they count, then those that only feed others."""
+    yield from _seat_reports(moment, moment.root, rows, "")
+    if moment.upstream is not None:
+        yield from _seat_reports(moment, moment.upstream, rows, "")
 
 
 def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Iterator[SeatReport]:
@@ -256,6 +290,8 @@ def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Itera
     asked_anywhere: list[bool] = np.any(tally.asked[:, rows], axis=1).tolist()
     usable_everywhere: list[bool] = np.all(tally.answered[:, rows], axis=1).tolist()
     for i, seat in enumerate(tally.merge.seats):
+        if tally is moment.upstream and seat.counts:
+            continue
         asked, usable = asked_anywhere[i], usable_everywhere[i]
         cause = None if usable else tally.cause(i, rows)
         answer = tally.answers[i] if asked else None
@@ -268,7 +304,7 @@ def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Itera
             cause=cause,
             message=_message(tally, i, rows, cause),
             attempts=tally.attempts[i] if asked else 0,
-            weight_used=weights[i],
+            weight_used=0.0 if tally is moment.upstream else weights[i],
             elapsed_s=tally.elapsed_s[i] if asked else None,
             queue_s=answer.queue_s if answer else None,
             compute_s=answer.compute_s if answer else None,
@@ -295,9 +331,10 @@ def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcom
 
 def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
     if cause is None:
-        return ""
+        return "" if tally.merge.seats[seat].chosen else tally.merge.seats[seat].problem
     lost, all_rows = int(tally.failed[seat, rows].sum()), int(rows.sum())
-    return cause.text if lost == all_rows else f"{cause.text} (in {lost} of {all_rows} rows)"
+    text = f"it reads {tally.blamed[seat]!r}: {cause.text}" if seat in tally.blamed else cause.text
+    return text if lost == all_rows else f"{text} (in {lost} of {all_rows} rows)"
 
 
 def _own_outputs(moment: Moment, tally: Tally, seat: int, rows: Mask) -> dict[str, Tensor]:

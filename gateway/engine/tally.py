@@ -18,7 +18,7 @@ from protos.errors import Cause
 from protos.tensor import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -56,6 +56,8 @@ class Tally:
         self.elapsed_s: list[float | None] = [None] * k
         self.answers: list[Answer | None] = [None] * k
         self.attempts = [0] * k
+        #: The upstream seat that a seat failed for, by seat.
+        self.blamed: dict[int, str] = {}
         self._outputs: list[dict[str, Array]] = [{} for _ in range(k)]
         #: Rows for which a nested merge left an output out, by seat and name.
         self._left_out: dict[tuple[int, str], Mask] = {}
@@ -131,18 +133,23 @@ class Tally:
         wave: list[tuple[int, Mask]] = []
         if not self.open.any():
             return wave
-        in_time = self.open & (self.until > now)
         for ask in self.merge.strategy.plan(self.state(now)):
-            rows = ask.rows & in_time & ~self.asked[ask.seat]
-            if self._eligible[ask.seat] and rows.any():
-                self.asked[ask.seat] |= rows
-                timeout_s = self.merge.seats[ask.seat].timeout_s
-                until = self.until if timeout_s is None else np.minimum(self.until, now + timeout_s)
-                self.seat_until[ask.seat, rows] = until[rows]
-                self.asked_at[ask.seat] = now
-                self.attempts[ask.seat] += 1
+            rows = self.ask(ask.seat, ask.rows, now)
+            if rows.any():
                 wave.append((ask.seat, rows))
         return wave
+
+    def ask(self, seat: int, rows: Mask, now: float) -> Mask:
+        """Enter that a seat is asked for rows, and return those for which it was not before and can be."""
+        rows = rows & self.open & (self.until > now) & ~self.asked[seat] & self._eligible[seat]
+        if rows.any():
+            self.asked[seat] |= rows
+            timeout_s = self.merge.seats[seat].timeout_s
+            until = self.until if timeout_s is None else np.minimum(self.until, now + timeout_s)
+            self.seat_until[seat, rows] = until[rows]
+            self.asked_at[seat] = now
+            self.attempts[seat] += 1
+        return rows
 
     def answer(self, seat: int, rows: Mask, answer: Answer, *, batches: bool, now: float) -> None:
         """Enter a model's answer for some rows, after screening it."""
@@ -161,7 +168,7 @@ class Tally:
             # its answer to an earlier wave has other open dimensions: the two fit no one array
             self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
             return
-        usable = rows & self._waiting(seat)
+        usable = rows & self.waiting(seat)
         if self.merge.nonfinite != "pass":
             found = _nonfinite(arrays.values(), int(rows.sum()))
             if found.any():
@@ -209,6 +216,12 @@ class Tally:
         """Enter that the seat has no answer for these rows."""
         self._arrived(seat, failure.attempts, now)
         self._lose(seat, rows, failure.cause)
+
+    def lacks(self, seat: int, output: str) -> Mask:
+        """Return the rows for which one output of a seat will not come."""
+        out = self._left_out.get((seat, output))
+        failed: Mask = self.failed[seat]
+        return failed if out is None else failed | out
 
     def expire(self, now: float) -> bool:
         """Give up on every seat whose own time is over, and tell whether there was one.
@@ -295,6 +308,15 @@ class Tally:
         codes = np.unique(self.causes[seat, rows])
         return worst(_CAUSES[code] for code in codes if code != _NONE)
 
+    def causes_of(self, seat: int, rows: Mask) -> Iterator[tuple[Cause, Mask]]:
+        """Yield why an answer of a seat will not come for rows, with the rows of each cause.
+
+        A part that a nested merge left out is missing for want of enough members.
+        """
+        for code in np.unique(self.causes[seat, rows]):
+            alike = rows & (self.causes[seat] == code)
+            yield Cause.QUORUM_NOT_MET if code == _NONE else _CAUSES[code], alike
+
     def next_timer(self) -> float:
         """Return when something ends by itself: the merge, a seat, or something nested."""
         seats = self.seat_until[self._pending() & self.open].min(initial=np.inf)
@@ -303,9 +325,14 @@ class Tally:
 
     def needs(self, seat: int, rows: Mask) -> bool:
         """Tell whether an answer of this seat for these rows is still of use."""
-        return bool((self._waiting(seat) & rows & self.open).any())
+        return bool((self.waiting(seat) & rows & self.open).any())
 
-    def _waiting(self, seat: int) -> Mask:
+    def awaited(self, seat: int, rows: Mask) -> bool:
+        """Tell whether a call that was made for it should go on."""
+        return self.needs(seat, rows)
+
+    def waiting(self, seat: int) -> Mask:
+        """Return the rows for which a seat was asked and nothing came yet."""
         return np.asarray(self.asked[seat] & ~self.answered[seat] & ~self.failed[seat])
 
     def _pending(self) -> Mask:

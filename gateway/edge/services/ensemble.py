@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from accord.v1 import ensemble_pb2 as pb
 from gateway.edge.convert import from_infer, to_infer, to_infer_stream, to_quorum
-from gateway.engine.plan import Merge
+from gateway.engine.plan import Call, Merge
 from protos.service import Method, ServerStream
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class EnsembleService:
             options_json=json.dumps(ensemble.strategy.options) if ensemble else "",
             inputs=_tensors(plan.inputs),
             outputs=_tensors(plan.outputs),
-            members=[self._member(seat) for seat in plan.merge.seats] if plan.kind else [],
+            members=self._members(plan),
             quorum=to_quorum(ensemble.quorum) if ensemble and ensemble.quorum else None,
             deadline_s=plan.deadline_s,
             overrides=ensemble.overrides if ensemble else (),
@@ -104,7 +104,7 @@ class EnsembleService:
         )
 
     def _summary(self, plan: Plan) -> pb.EnsembleSummary:
-        members = [self._member(seat) for seat in plan.merge.seats] if plan.kind else []
+        members = self._members(plan)
         return pb.EnsembleSummary(
             name=plan.name,
             version=plan.version,
@@ -114,7 +114,16 @@ class EnsembleService:
             members_ready=sum(member.ready for member in members),
         )
 
-    def _member(self, seat: Seat) -> pb.MemberDescription:
+    def _members(self, plan: Plan) -> list[pb.MemberDescription]:
+        """Describe those that count, then those that only feed others; a model has no members."""
+        if not plan.kind:
+            return []
+        above = plan.upstream.seats if plan.upstream else ()
+        feeders = [seat for seat in above if not seat.counts]
+        return [self._member(seat, above) for seat in (*plan.merge.seats, *feeders)]
+
+    def _member(self, seat: Seat, above: Sequence[Seat]) -> pb.MemberDescription:
+        feeds = seat.source.feeds if isinstance(seat.source, Call) else ()
         problem = seat.problem
         if not problem and isinstance(seat.source, Merge):
             nested = self._catalog.plan(seat.target)
@@ -129,10 +138,15 @@ class EnsembleService:
             timeout_s=seat.timeout_s or 0.0,
             ready=not problem,
             problem=problem,
+            feeder=not seat.counts,
+            reads=dict.fromkeys(above[feed.seat].name for feed in feeds),
         )
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> list[pb.TensorDescription]:
     return [
-        pb.TensorDescription(name=s.name, datatype=s.datatype, shape=s.shape, labels=s.labels) for s in specs
+        pb.TensorDescription(
+            name=s.name, datatype=s.datatype, shape=s.shape, labels=s.labels, optional=s.optional
+        )
+        for s in specs
     ]

@@ -239,6 +239,108 @@ def test_each_fault_is_named_with_file_line_and_path(tmp_path: Path, fault: str)
     assert str(found) == f"{found.source}:{line}: {path}: {found.problem}"
 
 
+GRAPH = """\
+models:
+  enc:  {oip: {targets: ["x:1"]}}
+  head: {oip: {targets: ["x:1"]}}
+  meta: {oip: {targets: ["x:1"]}}
+ensembles:
+  e:
+    strategy: {kind: mean}
+    members:
+      - {model: enc}
+      - {model: head, inputs: {x: {member: enc, output: y}}, counts: true}
+      - {model: meta, inputs: {x: {stack: [{member: head, output: y}, {member: enc, output: y}]}}}
+"""
+HEAD = "ensembles.e.members[1]"
+WRONG_GRAPHS = {
+    "no such member": (
+        "{member: enc, output: y}}, c",
+        "{member: emc, output: y}}, c",
+        10,
+        f"{HEAD}.inputs.x",
+        "'enc'",
+    ),
+    "itself": (
+        "{member: enc, output: y}}, c",
+        "{member: head, output: y}}, c",
+        10,
+        f"{HEAD}.inputs",
+        "head -> head",
+    ),
+    "circle": (
+        "{member: enc, output: y}}, c",
+        "{member: meta, output: y}}, c",
+        10,
+        f"{HEAD}.inputs",
+        "head -> meta -> head",
+    ),
+    "no output": (
+        "{member: enc, output: y}}, c",
+        "{member: enc}}, c",
+        10,
+        f"{HEAD}.inputs.x",
+        "{member: ..., output: ...}",
+    ),
+    "two sources": (
+        "{member: enc, output: y}}, c",
+        "{request: x, member: enc, output: y}}, c",
+        10,
+        f"{HEAD}.inputs.x",
+        "must be",
+    ),
+    "empty stack": (
+        "{stack: [{member: head, output: y}, {member: enc, output: y}]}",
+        "{stack: []}",
+        11,
+        "ensembles.e.members[2].inputs.x.stack",
+        "at least 1",
+    ),
+    "a number": ("{member: enc, output: y}}, c", "7}, c", 10, f"{HEAD}.inputs.x", "mapping"),
+    "unused": (
+        "  - {model: meta, inputs: {x: {stack: [{member: head, output: y}, {member: enc, output: y}]}}}",
+        "  - {model: meta, counts: false}",
+        11,
+        "ensembles.e.members[2].counts",
+        "unused",
+    ),
+    "weight of a feeder": (
+        "{model: enc}",
+        "{model: enc, weight: 2}",
+        9,
+        "ensembles.e.members[0].weight",
+        "only feeds",
+    ),
+    "quorum": (
+        "    strategy",
+        "    quorum: 3\n    strategy",
+        7,
+        "ensembles.e.quorum",
+        "only 2 members that count",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_GRAPHS)
+def test_each_fault_of_a_graph_is_named_at_its_edge(tmp_path: Path, fault: str) -> None:
+    """Members that read members: what is missing, circular or unused is told where it stands."""
+    assert read(tmp_path, GRAPH).ensembles["e"].counting == (False, True, True)
+    old, new, line, path, word = WRONG_GRAPHS[fault]
+    assert GRAPH.count(old) == 1, "the fault must be planted exactly once"
+    found = complaint(tmp_path, GRAPH.replace(old, new))
+    assert (found.line, found.path) == (line, path)
+    assert word in found.problem
+
+
+def test_somebody_must_count(tmp_path: Path) -> None:
+    """A graph of feeders alone has no answer."""
+    text = GRAPH.replace("counts: true", "counts: false").replace(
+        "enc, output: y}]}}}", "enc, output: y}]}}, counts: false}"
+    )
+    problems = [found.problem for found in complaints(tmp_path, text)]
+    assert any("let one count" in problem for problem in problems)
+
+
 def test_a_seat_needs_a_name_of_its_own_where_the_models_will_not_do(tmp_path: Path) -> None:
     """A model may be called v1.2 or have a long name; a seat may not, so it must be given one."""
     for name in ("v1.2", "m" * 65):
@@ -362,3 +464,10 @@ def test_a_socket_needs_no_token_and_may_have_one(tmp_path: Path, guard: str) ->
     (tmp_path / "token").write_text("secret")
     admin = f'server: {{admin: "unix:admin.sock"{guard}, '
     assert read(tmp_path, GOOD.replace("server: {", admin)).server.admin == f"unix:{tmp_path}/admin.sock"
+
+
+def test_the_json_schema_takes_what_the_loader_takes() -> None:
+    """An editor must not mark as wrong what may be written plainly."""
+    parts = Config.model_json_schema()["$defs"]
+    assert [kind["type"] for kind in parts["Quorum"]["anyOf"]] == ["integer", "object"]
+    assert [kind["type"] for kind in parts["Source"]["anyOf"]] == ["string", "object"]

@@ -151,7 +151,7 @@ async def test_garbage_fails_what_is_under_way_and_nothing_else(
         worker.say(*garbage(worker.frames[1]))
         with pytest.raises(ValueError, match=r"."):
             await second
-        await asyncio.wait([first])
+        await asyncio.gather(first, return_exceptions=True)
         assert not here.up
         worker.script = echo
         await here.join(anew=False)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from gateway.engine import derive
 from gateway.engine.compile import MAX_SEATS, compile_ensemble, compile_model
 from gateway.engine.override import Overrides, apply
 from gateway.engine.plan import seats_of
-from gateway.engine.prune import pruned
 from protos.errors import Cause
 from protos.tensor import TensorSpec
 from tests.clock import run
@@ -49,7 +49,7 @@ def asked_of(members: dict[str, FakeMember]) -> dict[str, list[tuple[str, ...]]]
 
 
 def wanting(members: dict[str, FakeMember], plan: Plan, *wanted: str) -> Any:
-    return one_of(members, pruned(plan, frozenset(wanted)), [0.0], wanted=wanted)
+    return one_of(members, derive.wanting(plan, frozenset(wanted)), [0.0], wanted=wanted)
 
 
 # --- tasks ---------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_a_quorum_is_at_most_what_is_left(quorum: int, need: int) -> None:
     """A quorum of three of three tasks is one of two of two, when two are wanted; a smaller one stays."""
     members = fakes(a=late(0.1), b=late(0.1), c=lost(Cause.WORKER_CRASHED))
     plan = compiled(members, {"e": ensemble(*seats("a", "b", "c"), kind="tasks", quorum=quorum)})
-    cut = pruned(plan, frozenset({"a.y", "b.y"})).merge.quorum
+    cut = derive.wanting(plan, frozenset({"a.y", "b.y"})).merge.quorum
     assert cut is not None
     assert cut.count == need
     assert wanting(members, plan, "a.y", "b.y").reason == ""
@@ -108,7 +108,7 @@ def test_a_share_of_the_weight_is_one_of_the_weight_that_is_left() -> None:
     """Half of the weight, once the heavy task is not wanted, is half of the rest."""
     members = fakes(a=late(0.1), b=lost(Cause.WORKER_CRASHED), heavy=late(0.1))
     plan = ensemble(*seats("a", "b"), {"model": "heavy", "weight": 8.0}, kind="tasks", quorum={"weight": 0.5})
-    cut = pruned(compiled(members, {"e": plan}), frozenset({"a.y", "b.y"}))
+    cut = derive.wanting(compiled(members, {"e": plan}), frozenset({"a.y", "b.y"}))
     assert cut.can_answer({"a"}.__contains__)
 
 
@@ -127,7 +127,7 @@ def test_a_barred_task_that_is_not_wanted_is_not_missed() -> None:
     plan, _ = compile_ensemble(
         config({"e": ensemble(*seats("a", "b"), kind="tasks", quorum=1)}, members), "e", specs
     )
-    assert not one_of(members, pruned(plan, frozenset({"a.y"})), [0.0]).reply.report.seats[0].missing
+    assert not one_of(members, derive.wanting(plan, frozenset({"a.y"})), [0.0]).reply.report.seats[0].missing
     assert one_of(members, plan, [0.0]).reply.report.degraded
 
 
@@ -135,7 +135,7 @@ def test_to_want_everything_is_to_want_nothing_in_particular() -> None:
     """Naming all outputs gives the very plan that naming none does."""
     members = two_headed("a", "b")
     plan = compiled(members, {"e": ensemble(*seats("a", "b"), kind="tasks")})
-    assert pruned(plan, frozenset({"a.y", "a.z", "b.y", "b.z"})) is plan
+    assert derive.wanting(plan, frozenset({"a.y", "a.z", "b.y", "b.z"})) is plan
 
 
 def test_tasks_chosen_and_outputs_wanted_go_together() -> None:
@@ -236,7 +236,7 @@ def test_a_shared_call_is_for_those_who_are_left() -> None:
     right = {"model": "a", "name": "right", "outputs": {"z": "z"}, "timeout_s": 2.0}
     plan = compiled(members, {"e": ensemble(left, right, kind="tasks")})
     assert [(call.outputs, call.timeout_s) for call in plan.calls] == [(("y", "z"), 2.0)]
-    cut = pruned(plan, frozenset({"left.y"}))
+    cut = derive.wanting(plan, frozenset({"left.y"}))
     assert [(call.outputs, call.timeout_s) for call in cut.calls] == [(("y",), 0.5)]
     assert cut.inputs == plan.inputs
 
@@ -245,7 +245,7 @@ def test_a_pruned_plan_leaves_the_whole_one_as_it_was() -> None:
     """Plans are values: who wants less takes nothing from the others."""
     members = two_headed("a", "b")
     plan = compiled(members, {"e": ensemble(*seats("a", "b"), kind="tasks")})
-    pruned(plan, frozenset({"a.y"}))
+    derive.wanting(plan, frozenset({"a.y"}))
     (delivered,) = run(drive(members, plan, [0.0]))
     assert sorted(delivered.reply.outputs) == ["a.y", "a.z", "b.y", "b.z"]
 

@@ -108,7 +108,7 @@ def test_nobody_replaces_a_strategy_silently(install: Path) -> None:
     ("kind", "options", "said"),
     [
         ("trimmed_mean", {"trimm": 0.1}, r"no option 'trimm' \(did you mean 'trim'\?\); it has output, trim"),
-        ("tasks", {"output": "y"}, "tasks has no option 'output'; it has none"),
+        ("tasks", {"output": "y"}, "tasks has no option 'output'; it has prefix"),
         (
             "trimmed_mean",
             {"trim": 0.7},

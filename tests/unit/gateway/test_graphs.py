@@ -1,0 +1,420 @@
+"""Members that read members: what is asked when, what fails with what, and which wrong graphs are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from gateway.engine.compile import Problem, compile_ensemble
+from gateway.engine.derive import lacking, wanting
+from gateway.values import Answer, Failure
+from protos.errors import AccordError, Cause, Outcome
+from protos.tensor import Tensor, TensorSpec
+from tests.clock import run
+from tests.fakes import (
+    NEVER,
+    FakeMember,
+    Turn,
+    adds,
+    compiled,
+    config,
+    drive,
+    ensemble,
+    fakes,
+    late,
+    lost,
+    one,
+    one_of,
+    outcomes,
+    riders,
+    seats,
+    spec,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.values import Question
+    from protos.model import ModelSpec
+
+
+def reads(model: str, upstream: str, output: str = "y", **more: Any) -> dict[str, Any]:
+    """Return a seat whose input x is another seat's output."""
+    return {"model": model, "inputs": {"x": {"member": upstream, "output": output}}, **more}
+
+
+def problems_of(
+    models: Mapping[str, ModelSpec | None], *members: dict[str, Any], **policy: Any
+) -> list[Problem]:
+    return compile_ensemble(config({"e": ensemble(*members, **policy)}, models), "e", models)[1]
+
+
+def test_a_member_is_asked_when_what_it_reads_is_there() -> None:
+    """Three in a row: each gets the answer of the one before, at the moment it comes."""
+    members = fakes(a=late(1.0, 1.0), b=late(2.0, 10.0), c=late(0.5, 100.0))
+    got = one(members, {"e": ensemble(reads("c", "b"), {"model": "a"}, reads("b", "a"))}, [1.0, 2.0])
+    assert got.y == [112.0, 113.0]
+    assert [member.asked[0].at for member in members.values()] == [0.0, 1.0, 3.0]
+    assert got.at == 3.5
+
+
+def test_who_only_feeds_does_not_count_but_is_reported() -> None:
+    """Asked and used count merged members; the feeder is in the report with weight 0 and its own times."""
+    members = fakes(enc=late(1.0, 1.0), head=late(1.0, 2.0), plain=late(0.0, 3.0))
+    got = one(members, {"e": ensemble({"model": "enc"}, reads("head", "enc"), *seats("plain"))}, [0.0])
+    report = got.reply.report
+    assert (report.asked, report.used, report.degraded) == (2, 2, False)
+    assert got.y == [3.0]
+    by_name = {seat.seat: seat for seat in report.seats}
+    assert list(by_name) == ["head", "plain", "enc"]
+    assert (by_name["enc"].weight_used, by_name["enc"].elapsed_s) == (0.0, 1.0)
+    assert (by_name["head"].weight_used, by_name["head"].elapsed_s) == (0.5, 1.0)
+
+
+def test_the_critical_path_leads_through_what_was_read() -> None:
+    """Its time is that of all steps, so that it may be compared with the whole."""
+    members = fakes(fast=late(0.5), slow=late(1.0), head=late(0.25))
+    head = {
+        "model": "head",
+        "inputs": {"x": {"stack": [{"member": m, "output": "y"} for m in ("fast", "slow")]}},
+    }
+    members["head"].spec = spec("head", inputs=[TensorSpec("x", "FP32", (-1, 2))])
+    members["head"]._turns = (
+        Turn(says=lambda _: Answer({"y": Tensor.from_array(np.zeros((1, 1), "f4"))}), after_s=0.25),
+    )
+    path = one(members, {"e": ensemble(*seats("fast", "slow"), head)}, [0.0]).reply.report.critical_path
+    assert path is not None
+    assert (path.seat, path.elapsed_s) == ("slow > head", 1.25)
+
+
+def test_one_that_is_read_twice_is_asked_once() -> None:
+    """Two heads share the encoder's one call."""
+    members = fakes(enc=late(1.0, 1.0), a=late(0.0, 10.0), b=late(0.0, 20.0))
+    got = one(members, {"e": ensemble(*seats("enc"), reads("a", "enc"), reads("b", "enc"))}, [0.0])
+    assert got.y == [16.0]
+    assert len(members["enc"].asked) == 1
+
+
+def test_one_that_counts_and_is_read_is_asked_once() -> None:
+    """Its answer is a vote and an input at once."""
+    members = fakes(a=late(1.0, 1.0), b=late(1.0, 10.0))
+    got = one(members, {"e": ensemble({"model": "a", "counts": True}, reads("b", "a"))}, [0.0])
+    assert got.y == [6.0]
+    assert (len(members["a"].asked), got.reply.report.asked, len(got.reply.report.seats)) == (1, 2, 2)
+
+
+def test_a_lost_member_takes_only_its_readers_with_it() -> None:
+    """Readers fail for its cause, say whose it is, and were never asked; the others answer."""
+    members = fakes(enc=lost(Cause.WORKER_CRASHED), a=late(0.0), b=late(0.0), plain=late(0.0, 5.0))
+    graph = ensemble(*seats("enc", "plain"), reads("a", "enc"), reads("b", "a"), quorum=1)
+    got = one(members, {"e": graph}, [0.0])
+    assert got.y == [5.0]
+    assert outcomes(got) == {
+        "plain": ("OK", ""),
+        "b": ("FAILED", "WORKER_CRASHED"),
+        "enc": ("FAILED", "WORKER_CRASHED"),
+        "a": ("FAILED", "WORKER_CRASHED"),
+    }
+    texts = {seat.seat: seat.message for seat in got.reply.report.seats}
+    assert texts["b"] == f"it reads 'a': {Cause.WORKER_CRASHED.text}"
+    assert {seat.seat: seat.attempts for seat in got.reply.report.seats} == {
+        "plain": 1,
+        "b": 0,
+        "enc": 1,
+        "a": 0,
+    }
+    assert not members["a"].asked
+    assert not members["b"].asked
+
+
+def test_the_error_for_a_lost_upstream_is_that_of_its_cause() -> None:
+    """A crash may be retried though the reader itself did nothing wrong."""
+    members = fakes(enc=lost(Cause.WORKER_CRASHED), head=late(0.0))
+    assert (
+        one(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))}, [0.0]).reason == "QUORUM_NOT_MET"
+    )
+    members = fakes(enc=lost(Cause.MEMBER_INTERNAL), head=late(0.0))
+    assert one(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))}, [0.0]).reason == "INTERNAL"
+
+
+def test_an_upstream_that_is_late_fails_its_readers_in_time() -> None:
+    """Its own timeout ends the wait of all that read it."""
+    members = fakes(enc=late(NEVER), head=late(0.0), plain=late(0.0, 5.0))
+    graph = ensemble({"model": "enc", "timeout_s": 1.0}, reads("head", "enc"), *seats("plain"), quorum=1)
+    got = one(members, {"e": graph}, [0.0])
+    assert (got.at, got.y) == (1.0, [5.0])
+    assert outcomes(got)["head"] == ("FAILED", "MEMBER_TIMEOUT")
+
+
+def test_a_seats_timeout_includes_what_it_waits_for() -> None:
+    """The reader is not waited for longer than its own time, whoever takes it."""
+    members = fakes(enc=late(3.0), head=late(0.0), plain=late(0.0, 5.0))
+    graph = ensemble(*seats("enc"), reads("head", "enc", timeout_s=1.0), *seats("plain"), quorum=1)
+    got = one(members, {"e": graph}, [0.0])
+    assert (got.at, got.y) == (1.0, [5.0])
+    assert members["enc"].asked[0].cancelled
+    assert not members["head"].asked
+
+
+def test_what_is_read_by_nobody_any_more_is_cancelled() -> None:
+    """When the last reader's time is over, all of its upstream ends, though others are still waited for."""
+    members = fakes(first=late(3.0), enc=late(3.0), head=late(0.0), plain=late(2.0, 5.0))
+    head = reads("head", "enc", timeout_s=1.0)
+    graph = ensemble(*seats("first", "plain"), reads("enc", "first"), head, quorum=1)
+    got = one(members, {"e": graph}, [0.0])
+    assert (got.at, got.y) == (2.0, [5.0])
+    assert members["first"].asked[0].ended == 1.0
+    assert not members["enc"].asked
+    assert {name: outcome for name, (outcome, _) in outcomes(got).items()} == {
+        "plain": "OK",
+        "head": "FAILED",
+        "first": "CANCELLED",
+        "enc": "CANCELLED",
+    }
+
+
+def test_a_rejected_input_is_told_to_the_rider_who_sent_it() -> None:
+    """Upstream is asked again rider by rider; the innocent one's reader goes on with its rows."""
+
+    def picky(question: Question) -> Answer | Failure:
+        x = question.inputs["x"].array()
+        return Failure(Cause.MEMBER_REJECTED_INPUT) if (x < 0).any() else adds(1.0)(question)
+
+    members = fakes(enc=Turn(says=picky), head=late(1.0, 10.0))
+    plan = compiled(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))})
+    got = run(drive(members, plan, [-1.0, 2.0], *riders(9.0, 9.0)))
+    told = {delivered.reply.riders[0].id: delivered for delivered in got}
+    assert told["r0"].reason == "INPUT_REJECTED"
+    assert told["r1"].y == [13.0]
+
+
+def test_rows_go_on_by_themselves() -> None:
+    """Where upstream is asked rider by rider, its reader is asked for each as soon as its rows are there."""
+    members = fakes(enc=Turn(), head=late(0.0, 10.0))
+    members["enc"] = FakeMember(spec("enc", independent=False), late(1.0, 1.0), late(5.0, 2.0))
+    plan = compiled(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))})
+    got = run(drive(members, plan, [0.0, 0.0], *riders(9.0, 9.0)))
+    assert [(each.at, each.y) for each in got] == [(1.0, [11.0]), (5.0, [12.0])]
+
+
+def test_who_leaves_ends_what_runs_upstream() -> None:
+    """Nothing is asked for nobody."""
+    members = fakes(enc=late(5.0), head=late(0.0))
+    plan = compiled(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))})
+    (rider,) = riders(9.0)
+    assert run(drive(members, plan, [0.0], rider, leaving=[(1.0, rider)])) == []
+    assert members["enc"].asked[0].ended == 1.0
+    assert not members["head"].asked
+
+
+def test_outputs_stand_side_by_side_in_a_stack() -> None:
+    """A meta-model reads a matrix of what its members say, one column for an output without an axis."""
+
+    def total(question: Question) -> Answer:
+        features = question.inputs["x"].array()
+        assert features.shape == (2, 3)
+        return Answer({"y": Tensor.from_array(features.sum(axis=1, keepdims=True))})
+
+    members = fakes(a=late(0.0, 1.0), meta=Turn(says=total))
+    pair = Answer(
+        {"p": Tensor.from_array(np.array([[1, 2], [3, 4]], "f4")), "s": Tensor.from_array(np.ones(2, "f4"))}
+    )
+    members["b"] = FakeMember(
+        spec("b", outputs=[TensorSpec("p", "FP32", (-1, 2)), TensorSpec("s", "FP32", (-1,))]),
+        Turn(says=lambda _: pair),
+    )
+    members["meta"].spec = spec("meta", inputs=[TensorSpec("x", "FP32", (-1, 3))])
+    stack = [{"member": "b", "output": "p"}, {"member": "b", "output": "s"}]
+    meta = {"model": "meta", "inputs": {"x": {"stack": stack}}}
+    assert one(members, {"e": ensemble(*seats("b"), meta)}, [0.0, 0.0]).y == [4.0, 8.0]
+    stack = [{"member": "a", "output": "y"}, {"member": "b", "output": "p"}]
+    meta = {"model": "meta", "inputs": {"x": {"stack": stack}}}
+    assert one(members, {"e": ensemble(*seats("a", "b"), meta)}, [0.0, 1.0]).y == [4.0, 9.0]
+
+
+def test_an_ensemble_feeds_and_is_fed() -> None:
+    """Its merged output is an input like any other, and its request's tensors may be a member's outputs."""
+    members = fakes(a=late(1.0, 1.0), b=late(2.0, 3.0), head=late(0.0, 10.0))
+    inner = ensemble(*seats("a", "b"))
+    feeds = ensemble({"ensemble": "inner"}, reads("head", "inner"))
+    got = one(members, {"e": feeds, "inner": inner}, [0.0])
+    assert (got.at, got.y) == (2.0, [12.0])
+    assert [seat.seat for seat in got.reply.report.seats] == ["head", "inner", "inner/a", "inner/b"]
+    fed = ensemble(*seats("head"), {"ensemble": "inner", "inputs": {"x": {"member": "head", "output": "y"}}})
+    assert one(members, {"e": fed, "inner": inner}, [0.0]).y == [12.0]
+    renamed = ensemble({"ensemble": "inner", "inputs": {"x": "z"}})
+    plan = compiled(members, {"e": renamed, "inner": inner})
+    assert [spec.name for spec in plan.inputs] == ["z"]
+    assert one_of(members, plan, {"z": np.zeros((1, 1), "f4")}).y == [2.0]
+
+
+def test_an_upstream_ensemble_that_misses_its_quorum_fails_its_readers() -> None:
+    """With the cause that its own verdict gives."""
+    members = fakes(a=lost(Cause.MEMBER_INTERNAL), b=late(0.0), head=late(0.0), plain=late(0.0, 5.0))
+    graph = ensemble({"ensemble": "inner"}, reads("head", "inner"), *seats("plain"), quorum=1)
+    got = one(members, {"e": graph, "inner": ensemble(*seats("a", "b"))}, [0.0])
+    assert got.y == [5.0]
+    assert outcomes(got)["head"] == ("FAILED", "MEMBER_INTERNAL")
+
+
+def test_nothing_is_asked_for_outputs_that_nobody_wants() -> None:
+    """Neither the seat that owes them nor what it would have read."""
+    members = fakes(enc=late(0.0, 1.0), a=late(0.0, 10.0), b=late(0.0, 20.0))
+    own = {"outputs": {"z": "y"}}
+    graph = ensemble(*seats("enc", "b"), reads("a", "enc", **own), kind="tasks")
+    graph["strategy"]["prefix"] = False
+    plan = compiled(members, {"e": graph})
+    assert [spec.name for spec in plan.outputs] == ["y", "z"]
+    assert one_of(members, wanting(plan, frozenset("y")), [0.0], wanted=["y"]).y == [20.0]
+    assert not members["enc"].asked
+    assert not members["a"].asked
+
+
+def optional_graph() -> tuple[dict[str, FakeMember], dict[str, Any]]:
+    """Return a model of text and one of an image with a head, whose image may be absent."""
+    members = fakes(text=late(0.0, 1.0), enc=late(0.0, 2.0), head=late(0.0, 10.0))
+    image = {"model": "enc", "inputs": {"x": "image"}}
+    graph = ensemble(*seats("text"), image, reads("head", "enc"), optional_inputs=["image"], quorum=2)
+    return members, {"e": graph}
+
+
+def test_an_absent_optional_input_prunes_who_needs_it() -> None:
+    """They are not asked, the report says why, the quorum is what is left, and nothing is called degraded."""
+    members, graph = optional_graph()
+    plan = compiled(members, graph)
+    assert {spec.name: spec.optional for spec in plan.inputs} == {"x": False, "image": True}
+    zeros = np.zeros((1, 1), "f4")
+    assert one_of(members, plan, {"x": zeros, "image": zeros}).y == [6.5]
+    got = one_of(members, lacking(plan, frozenset({"image"})), {"x": zeros})
+    assert (got.y, got.reply.report.degraded) == ([1.0], False)
+    assert outcomes(got) == {"text": ("OK", ""), "head": ("NOT_ASKED", ""), "enc": ("NOT_ASKED", "")}
+    told = {seat.seat: seat.message for seat in got.reply.report.seats}
+    assert "input 'image'" in told["enc"]
+    assert "member 'enc'" in told["head"]
+    assert len(members["enc"].asked) == 1
+
+
+def test_a_model_that_can_do_without_is_asked_without() -> None:
+    """Of an absent tensor's readers, only those that need it are pruned."""
+    members = fakes(a=late(0.0, 1.0), enc=late(0.0))
+    both = [TensorSpec("x", "FP32", (-1, 1)), TensorSpec("h", "FP32", (-1, 1), optional=True)]
+    members["a"].spec = spec("a", inputs=both)
+    enc = {"model": "enc", "inputs": {"x": "image"}}
+    a = {"model": "a", "inputs": {"h": {"member": "enc", "output": "y"}}}
+    plan = compiled(members, {"e": ensemble(enc, a, optional_inputs=["image"])})
+    got = one_of(members, lacking(plan, frozenset({"image"})), [0.0])
+    assert got.y == [1.0]
+    assert list(members["a"].asked[0].question.inputs) == ["x"]
+
+
+def test_a_request_that_leaves_nobody_is_told_what_it_lacks() -> None:
+    """Rather than that a quorum was missed."""
+    members = fakes(a=late(0.0))
+    plan = compiled(members, {"e": ensemble(*seats("a"), optional_inputs=["x"])})
+    with pytest.raises(AccordError, match="input 'x' is missing"):
+        lacking(plan, frozenset("x"))
+
+
+def test_a_plan_is_ready_when_what_feeds_it_is() -> None:
+    """A head whose encoder is down cannot be asked."""
+    members = fakes(enc=late(0.0), head=late(0.0))
+    plan = compiled(members, {"e": ensemble(*seats("enc"), reads("head", "enc"))})
+    assert plan.can_answer(lambda _: True)
+    assert not plan.can_answer(lambda name: name != "enc")
+
+
+def test_a_reader_of_an_unknown_model_waits_with_it() -> None:
+    """That is no fault of the configuration."""
+    models = {"enc": None, "head": spec("head"), "plain": spec("plain")}
+    members = [*seats("enc", "plain"), reads("head", "enc")]
+    plan, problems = compile_ensemble(config({"e": ensemble(*members)}, models), "e", models)
+    assert problems == []
+    assert {seat.name: seat.barred for seat in plan.merge.seats} == {
+        "plain": None,
+        "head": Cause.MEMBER_NOT_READY,
+    }
+
+
+WIDE = TensorSpec("x", "FP32", (-1, 3))
+
+
+@pytest.mark.parametrize(
+    ("models", "members", "seat", "own", "words"),
+    [
+        pytest.param(
+            {"enc": spec("enc"), "head": spec("head")},
+            [*seats("enc"), reads("head", "enc", "embeding")],
+            1,
+            "x",
+            "reads 'embeding' of member 'enc', which returns 'y'",
+            id="missing output",
+        ),
+        pytest.param(
+            {"enc": spec("enc"), "head": spec("head", inputs=[WIDE])},
+            [*seats("enc"), reads("head", "enc")],
+            1,
+            "x",
+            "takes 'x' as FP32 [-1, 3], but 'y' of member 'enc' is FP32 [-1, 1]",
+            id="shape",
+        ),
+        pytest.param(
+            {"enc": spec("enc", outputs=[TensorSpec("y", "INT64", (-1, 1))]), "head": spec("head")},
+            [*seats("enc"), reads("head", "enc")],
+            1,
+            "x",
+            "takes 'x' as FP32 [-1, 1], but 'y' of member 'enc' is INT64 [-1, 1]",
+            id="datatype",
+        ),
+        pytest.param(
+            {"enc": spec("enc"), "head": spec("head")},
+            [*seats("enc"), {"model": "head", "inputs": {"z": {"member": "enc", "output": "y"}}}],
+            1,
+            "z",
+            "'head' has no input 'z'; it takes 'x'",
+            id="input",
+        ),
+        pytest.param(
+            {
+                "enc": spec("enc"),
+                "head": spec("head"),
+                "odd": spec("odd", outputs=[TensorSpec("z", "FP32", (-1, 1))]),
+            },
+            [*seats("enc"), reads("head", "enc"), *seats("odd")],
+            2,
+            "",
+            "no member reads 'odd' either",
+            id="unused",
+        ),
+    ],
+)
+def test_a_wrong_edge_is_named(
+    models: dict[str, ModelSpec], members: list[dict[str, Any]], seat: int, own: str, words: str
+) -> None:
+    """Which member, which of its inputs, and what is wrong with what it reads."""
+    (problem,) = problems_of(models, *members)
+    assert (problem.seat, problem.input) == (seat, own)
+    assert words in problem.message
+
+
+def test_an_optional_input_that_nobody_takes_is_told() -> None:
+    """Else a slip of the pen would go unseen."""
+    (problem,) = problems_of({"a": spec("a")}, *seats("a"), optional_inputs=["image"])
+    assert "no member takes 'image'" in problem.message
+
+
+def test_outputs_without_a_prefix_must_differ() -> None:
+    """Two members with one name for an output need outputs: to tell them apart."""
+    graph = ensemble(*seats("a", "b"), kind="tasks")
+    graph["strategy"]["prefix"] = False
+    models = {"a": spec("a"), "b": spec("b")}
+    (problem,) = compile_ensemble(config({"e": graph}, models), "e", models)[1]
+    assert "'a' and 'b' both return 'y'" in problem.message
+
+
+def test_outcomes_of_those_not_asked_are_no_loss() -> None:
+    """What a caller chose to leave out does not make an answer degraded."""
+    members, graph = optional_graph()
+    got = one_of(members, lacking(compiled(members, graph), frozenset({"image"})), [0.0])
+    assert all(seat.outcome is not Outcome.FAILED for seat in got.reply.report.seats)
