@@ -12,7 +12,8 @@ Rules, as Triton's documentation and source have them:
 Where we differ: random data is random bytes in Triton, which makes NaN and indices out of range, so here it
 is finite and small; a warm-up should not fail on what no client sends. A file that is too long is refused,
 not cut. Our own samples, one row and a few, repeat the first entry's row; without one they are zeros, and a
-dynamic dimension has length 1.
+dynamic dimension has length 1. A model that reads text gets real words: a row of the longest text that it
+takes, then a few rows of several lengths.
 
 Sources: Triton ``model_config.proto``, ``ModelWarmup``; Triton core, ``GenerateWarmupData``.
 """
@@ -30,7 +31,7 @@ from workers.model.errors import ModelError
 from workers.model.files.confined import is_plain, open_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from protos.model import ModelSpec
     from protos.tensor import TensorSpec
@@ -64,12 +65,15 @@ class Sample:
     inputs: Mapping[str, Array]
 
 
-def samples(files: ModelFiles, spec: ModelSpec) -> Iterator[Sample]:
+def samples(
+    files: ModelFiles, spec: ModelSpec, texts: Mapping[str, Sequence[bytes]] | None = None
+) -> Iterator[Sample]:
     """Make the samples of a model.
 
     Args:
         files: The model on disk.
         spec: Its interface.
+        texts: Texts by input, to be taken in turn instead of zeros.
 
     Raises:
         ModelError: Naming the field of the config, or the file, that is wrong.
@@ -81,9 +85,14 @@ def samples(files: ModelFiles, spec: ModelSpec) -> Iterator[Sample]:
         first = first or (setting.source, row)
         if message.batch_size:
             yield _sample(spec, setting.source, row, rows=message.batch_size, count=message.count or 1)
-    source, row = first or ("zeros", zero_row(files, spec))
+    source, row = first or ("words" if texts else "zeros", zero_row(files, spec))
     for rows in sorted({1, min(_FEW_ROWS, spec.max_rows or 1)}):
-        yield _sample(spec, source, row, rows=rows, count=1)
+        sample = _sample(spec, source, row, rows=rows, count=1)
+        yield (
+            sample
+            if first
+            else replace(sample, inputs={**sample.inputs, **dict(_worded(sample, texts or {}))})
+        )
 
 
 def given_rows(files: ModelFiles, spec: ModelSpec) -> list[Mapping[str, Array]]:
@@ -194,6 +203,14 @@ def _row_shape(spec: ModelSpec, tensor: TensorSpec) -> tuple[int, ...]:
 def _sample(spec: ModelSpec, source: str, row: Mapping[str, Array], *, rows: int, count: int) -> Sample:
     repeated = {name: np.repeat(array[np.newaxis], rows, axis=0) for name, array in row.items()}
     return Sample(source=source, rows=rows, count=count, inputs=repeated if spec.batches else row)
+
+
+def _worded(sample: Sample, texts: Mapping[str, Sequence[bytes]]) -> Iterator[tuple[str, Array]]:
+    """Yield a sample's inputs of texts, in its shapes."""
+    for name, some in texts.items():
+        words = np.empty(sample.inputs[name].shape, object)
+        words.reshape(-1)[:] = [some[i % len(some)] for i in range(words.size)]
+        yield name, words
 
 
 def _check_size(files: ModelFiles, tensor: TensorSpec, dims: tuple[int, ...], *, rows: int = 1) -> None:

@@ -41,7 +41,7 @@ def warm_up(session: Session) -> None:
     """
     start = time.monotonic()
     runs = 0
-    for sample in samples(session.files, session.spec):
+    for sample in samples(session.files, session.spec, session.texts):
         for _ in range(sample.count):
             _run(session, sample)
         runs += sample.count
