@@ -57,12 +57,14 @@ class Sample:
         rows: How many rows they have; 1 where the model does not batch.
         count: How often to run.
         inputs: Arrays by name, as a session takes them.
+        cure: What to do where the model cannot take them.
     """
 
     source: str
     rows: int
     count: int
     inputs: Mapping[str, Array]
+    cure: str = "give what it can in model_warmup"
 
 
 def samples(
@@ -88,11 +90,7 @@ def samples(
     source, row = first or ("words" if texts else "zeros", zero_row(files, spec))
     for rows in sorted({1, min(_FEW_ROWS, spec.max_rows or 1)}):
         sample = _sample(spec, source, row, rows=rows, count=1)
-        yield (
-            sample
-            if first
-            else replace(sample, inputs={**sample.inputs, **dict(_worded(sample, texts or {}))})
-        )
+        yield sample if first or not texts else _worded(sample, texts)
 
 
 def given_rows(files: ModelFiles, spec: ModelSpec) -> list[Mapping[str, Array]]:
@@ -205,12 +203,13 @@ def _sample(spec: ModelSpec, source: str, row: Mapping[str, Array], *, rows: int
     return Sample(source=source, rows=rows, count=count, inputs=repeated if spec.batches else row)
 
 
-def _worded(sample: Sample, texts: Mapping[str, Sequence[bytes]]) -> Iterator[tuple[str, Array]]:
-    """Yield a sample's inputs of texts, in its shapes."""
+def _worded(sample: Sample, texts: Mapping[str, Sequence[bytes]]) -> Sample:
+    """Return a sample with texts where they belong, in its shapes."""
+    inputs = dict(sample.inputs)
     for name, some in texts.items():
-        words = np.empty(sample.inputs[name].shape, object)
-        words.reshape(-1)[:] = [some[i % len(some)] for i in range(words.size)]
-        yield name, words
+        inputs[name] = np.empty(inputs[name].shape, object)
+        inputs[name].reshape(-1)[:] = [some[i % len(some)] for i in range(inputs[name].size)]
+    return replace(sample, inputs=inputs, cure="say a smaller max_tokens in the parameters")
 
 
 def _check_size(files: ModelFiles, tensor: TensorSpec, dims: tuple[int, ...], *, rows: int = 1) -> None:

@@ -54,16 +54,18 @@ class _Tokens:
     Args:
         arrays: What the inputs :data:`TOKENS` take, in that order.
         lengths: How many tokens each text has.
+        least: The fewest to pad to.
         left: Whether padding stands before them.
     """
 
     arrays: tuple[Array, ...]
     lengths: Array
+    least: int
     left: bool
 
     def of(self, rows: Array) -> list[Array]:
         """Return the arrays of some of the texts, padded to the longest of those."""
-        width = max(1, int(self.lengths[rows].max(initial=0)))
+        width = max(self.least, int(self.lengths[rows].max(initial=0)))
         return [array[rows, -width:] if self.left else array[rows, :width] for array in self.arrays]
 
 
@@ -136,7 +138,7 @@ class Feed:
         """Return texts to try the model with, the longest that it takes first."""
         counts = range(min(self.longest, _MOST_WORDS) + 1)
         most = bisect_right(counts, self.longest, key=self._tokens_of_words) - 1
-        return tuple(_words(count).encode() for count in (max(most, 1), 3, 12, 1))
+        return tuple(_words(min(count, most)).encode() for count in (most, 3, 12, 1))
 
     def _tokens_of_words(self, count: int) -> int:
         return len(self._tokenizer.encode([_words(count)])[0][0])
@@ -156,15 +158,15 @@ class Feed:
                 f"has {lengths[row]} tokens, {over} more than the {self.longest} that the model takes; "
                 "shorten or split the text",
             )
-        tokenizer, width = self._tokenizer, self._width or max(1, int(lengths.max(initial=0)))
+        tokenizer, least = self._tokenizer, self._width or 1
+        width = max(least, int(lengths.max(initial=0)))
         ids = np.full((len(flat), width), tokenizer.pad_id, np.int64)
         types = np.full((len(flat), width), tokenizer.pad_type, np.int64)
         mask = np.zeros((len(flat), width), np.int64)
         for row, (own, own_types) in enumerate(encoded):
             at = slice(width - len(own), None) if tokenizer.pads_left else slice(len(own))
             ids[row, at], types[row, at], mask[row, at] = own, own_types, 1
-        padded = lengths if self._width is None else np.full(len(flat), width)
-        return _Tokens(arrays=(ids, mask, types), lengths=padded, left=tokenizer.pads_left)
+        return _Tokens(arrays=(ids, mask, types), lengths=lengths, least=least, left=tokenizer.pads_left)
 
     def _named(self, arrays: Sequence[Array]) -> dict[str, Array]:
         found = dict(zip(TOKENS, arrays, strict=True))
