@@ -217,7 +217,7 @@ def load(
         files,
         found,
         session,
-        view.around(_computing(files, session, (*inputs, *outputs), device), found.spec),
+        view.around(_computing(files, session, (*inputs, *outputs), device), found.spec, device),
         device,
         # how many tokens a text has shows only when it is read
         steady=outline.steady and view.feed is None,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from protos.model import ModelSpec
     from workers.model.repository import ModelFiles
     from workers.model.runtime.binding import Array, Compute
+    from workers.model.runtime.instances import Placement
     from workers.model.text.tokenizer import Tokenizer
 
 __all__ = ["DEFAULT_LONGEST", "TOKENS", "Feed", "open_feed", "takes_text"]
@@ -105,15 +106,16 @@ class Feed:
         """The names of the inputs that it replaces."""
         return self._dtypes.keys()
 
-    def around(self, compute: Compute, spec: ModelSpec) -> Compute:
+    def around(self, compute: Compute, spec: ModelSpec, placement: Placement) -> Compute:
         """Return a way to compute from texts, given one to compute from tokens.
 
         Args:
             compute: The way from tokens.
             spec: The model's interface.
+            placement: The device it runs on.
         """
         even = {output.name for output in spec.outputs if -1 not in output.shape[1:]}
-        divisible = spec.batches and self._width is None
+        divisible = spec.batches and self._width is None and placement.device == "cpu"
 
         def computed(names: Sequence[str], feed: Mapping[str, Array], run_options: Any) -> list[Array]:
             others = dict(feed)

@@ -8,6 +8,11 @@ something by itself. Rules:
 - Lengths are told apart in :data:`_LEVELS` levels, so that the decision takes as long for texts of thousands
   of tokens as for short ones.
 
+What a run costs by itself was measured with MiniLM, six layers of 384, with fp32 and with int8 weights, on
+one thread and on two, in runs of 1 to 64 rows of 2 to 256 tokens: 1.4 to 1.7 ms against 0.11 to 0.14 ms a
+token, that is 12 to 14 tokens. It is put a little higher, because a run costs something on this side of the
+runtime, too.
+
 That the cheapest number of runs is found where one more is no cheaper follows from the costs: for rows in
 order of length they obey the quadrangle inequality, so that the least cost is convex in the number of runs.
 
@@ -27,7 +32,7 @@ __all__ = ["MOST_RUNS", "RUN_TOKENS", "split"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-RUN_TOKENS = 32
+RUN_TOKENS = 16
 MOST_RUNS = 8
 _LEVELS = 64
 

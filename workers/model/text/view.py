@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from protos.tensor import TensorSpec
     from workers.model.repository import ModelFiles
     from workers.model.runtime.binding import Compute
+    from workers.model.runtime.instances import Placement
     from workers.model.text.feed import Feed
     from workers.model.text.strings import Spelling
     from workers.model.text.tokenizer import Tokenizer
@@ -52,15 +53,16 @@ class TextView:
         """Texts to try the model with, by input."""
         return {self.feed.spec.name: self.feed.examples()} if self.feed else {}
 
-    def around(self, compute: Compute, spec: ModelSpec) -> Compute:
+    def around(self, compute: Compute, spec: ModelSpec, placement: Placement) -> Compute:
         """Return a way to compute as clients see it, given that of the model's file.
 
         Args:
             compute: The way of the file.
             spec: The interface that clients see.
+            placement: The device it runs on.
         """
         spelt = in_words(compute, self.spellings) if self.spellings else compute
-        return self.feed.around(spelt, spec) if self.feed else spelt
+        return self.feed.around(spelt, spec, placement) if self.feed else spelt
 
 
 def text_view(files: ModelFiles, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> TextView:
