@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from protos.errors import AccordError, Reason
+from protos.tensor import TensorSpec
 from tests import models, texts
 from workers.model.errors import ModelError
 from workers.model.files import integrity
@@ -18,8 +19,11 @@ from workers.model.interface import declared
 from workers.model.ready import make_ready
 from workers.model.repository import find
 from workers.model.runtime import binding
+from workers.model.runtime.instances import CPU, Placement
 from workers.model.session import load
+from workers.model.text.feed import TOKENS
 from workers.model.text.tokenizer import MOST_BYTES
+from workers.model.text.view import text_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,6 +204,24 @@ def test_rows_of_like_length_run_together(tmp_path: Path, monkeypatch: pytest.Mo
     assert shapes[2:] == [(22, 42)]
 
 
+def test_on_a_gpu_all_rows_run_together(tmp_path: Path) -> None:
+    """There a run costs far more by itself than the padding that it would save; on a CPU there are two."""
+    files = find(texts.write_text_model(tmp_path, "m"), "m")
+    spec = load(files, threads="1").spec
+    tokens = [TensorSpec(name, "INT64", (-1, -1)) for name in TOKENS]
+    view = text_view(files, tokens, spec.outputs)
+    sent = np.array([["w1"], [" ".join(["w2"] * 100)]], object)
+    for placement, runs in ((Placement("gpu", 0), 1), (CPU, 2)):
+        seen: list[int] = []
+
+        def compute(_names: Any, feed: Any, _options: Any, seen: list[int] = seen) -> list[np.ndarray]:
+            seen.append(len(feed["input_ids"]))
+            return [np.zeros((seen[-1], 4), np.float32)]
+
+        view.around(compute, spec, placement)(["embedding"], {"text": sent}, None)
+        assert len(seen) == runs
+
+
 LIMITS = {
     "of the config": ('parameters { key: "max_tokens" value { string_value: "10" } }', 50, 10),
     "of the tokenizer": ("", 20, 20),
@@ -281,7 +303,9 @@ def test_more_tokens_than_the_model_knows_are_refused_at_load(tmp_path: Path) ->
     config = 'parameters { key: "max_tokens" value { string_value: "%d" } }'
     ready(texts.write_text_model(tmp_path, "m", config=config % texts.POSITIONS))
     texts.write_text_model(tmp_path, "m", config=config % (texts.POSITIONS + 1))
-    with pytest.raises(ModelError, match=r"failed its warm-up on words of shape text \[1, 1\]"):
+    with pytest.raises(
+        ModelError, match=r"warm-up on words of shape text \[1, 1\].*say a smaller max_tokens"
+    ):
         ready(tmp_path)
     texts.write_text_model(tmp_path, "fixed", texts.embeds(tokens=50), config=config % 51)
     assert "parameters.max_tokens of the config is 51, but model.onnx takes 50 tokens" in refusal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ from workers.model.interface import declared
 from workers.model.ready import make_ready
 from workers.model.repository import find
 from workers.model.session import load
+from workers.model.text import groups, strings
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
     from workers.model.session import Session
 
@@ -35,6 +38,14 @@ def loaded(repository: Path, name: str = "m") -> Session:
     session = load(find(repository, name), threads="1")
     make_ready(session)
     return session
+
+
+@pytest.mark.parametrize("module", [groups, strings])
+def test_examples_are_true(module: ModuleType) -> None:
+    """What the docstring shows is what the function returns."""
+    found = doctest.testmod(module)
+    assert found.attempted >= 1
+    assert found.failed == 0
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "INT32", "UINT8"])
