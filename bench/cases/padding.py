@@ -9,11 +9,14 @@ from unittest.mock import patch
 
 import numpy as np
 
+from bench import ROOT
 from bench import plot as plots
 from bench.cases.demo import DATA, MODELS
 from bench.figures import ratios, spread
 from bench.report import Claim, Outcome, Table, cell
 from examples.models import heldout
+from examples.models.minilm.export import made_by, make
+from examples.models.repository import is_current
 from workers.model.repository import find
 from workers.model.session import load
 from workers.model.text import feed
@@ -45,6 +48,8 @@ WAYS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 def measure(bench: Bench) -> Outcome:
     """Answer the same reviews in either way, by turns; every round has other ones."""
+    if not is_current(MODELS, MODEL, made_by()):
+        make(MODEL, MODELS, ROOT / "build" / "downloads")
     session = load(find(MODELS, MODEL))
     count, rounds = QUICK_ROWS if bench.quick else ROWS, bench.pace.rounds
     texts = heldout.unpack("text", heldout.load(DATA / "reviews.npz"))

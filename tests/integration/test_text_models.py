@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
 import pytest
 
-from protos import oip
 from protos.tensor import Tensor
 from tests import models, texts
-from tests.interop.asking import infer
+from tests.interop.asking import ask_texts, infer
 from tests.serving import eventually, failed, listening, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 CALLERS = 1000
@@ -52,37 +49,6 @@ def mixed(count: int, seed: int) -> list[str]:
     return [" ".join(f"w{word}" for word in random.integers(0, 60, length)) for length in lengths]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one caller got: its embedding, or the status and the message of a failed call."""
-
-    embedding: np.ndarray | None = None
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    message: str = ""
-
-
-def ask_all(address: str, model: str, sent: Sequence[str]) -> list[Answer]:
-    """Send every text in a call of its own, all at once."""
-
-    async def everybody() -> list[Answer]:
-        async with grpc.aio.insecure_channel(address) as channel:
-            call = channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
-
-            async def ask(text: str) -> Answer:
-                request = oip.messages.ModelInferRequest(model_name=model)
-                oip.write_inputs(request, {"text": Tensor.from_array(np.array([[text.encode()]], object))})
-                try:
-                    reply = await call(request.SerializeToString(), timeout=40)
-                except grpc.aio.AioRpcError as error:
-                    return Answer(code=error.code(), message=error.details() or "")
-                (tensor,) = oip.read_outputs(oip.messages.ModelInferResponse.FromString(reply)).values()
-                return Answer(embedding=tensor.array()[0])
-
-            return await asyncio.gather(*map(ask, sent))
-
-    return asyncio.run(everybody())
-
-
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a worker process."""
@@ -100,7 +66,7 @@ def test_a_thousand_callers_of_a_worker_get_their_own_answers(worker: str) -> No
     guilty = range(50, CALLERS, 100)
     for place in guilty:
         sent[place] = " ".join(["w7"] * (59 + place % 7))
-    answers = ask_all(worker, "m", sent)
+    answers = ask_texts(worker, "m", sent)
     for place, (text, answer) in enumerate(zip(sent, answers, strict=True)):
         if place in guilty:
             assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -129,7 +95,7 @@ def test_callers_of_a_gateway_get_their_own_answers(gateway: str, model: str) ->
     """From a worker, from a model in process, and from an ensemble of both."""
     sent = mixed(200, 2)
     sent[100] = " ".join(["w7"] * 60)
-    answers = ask_all(gateway, model, sent)
+    answers = ask_texts(gateway, model, sent)
     assert [place for place, answer in enumerate(answers) if answer.embedding is None] == [100]
     assert answers[100].code is grpc.StatusCode.INVALID_ARGUMENT
     expected = [texts.mean_of(text) for text in sent if text != sent[100]]
@@ -154,10 +120,10 @@ def test_a_changed_tokenizer_is_taken_up(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workers.main", "--repository", str(folder), "--model", "m"]
     more = ["--address", "127.0.0.1:0", "--threads", "1", "--control", "poll", "--poll-s", "0.1"]
     with listening([*command, *more], folder / "log") as (_, address):
-        assert ask_all(address, "m", ["w1 w2 w3"])[0].embedding is not None
+        assert ask_texts(address, "m", ["w1 w2 w3"])[0].embedding is not None
         texts.write_text_model(tmp_path, "m", config=config, tokens=texts.tokenizer(longest=4))
         eventually(
-            lambda: "1 more than the 4" in ask_all(address, "m", ["w1 w2 w3"])[0].message,
+            lambda: "1 more than the 4" in ask_texts(address, "m", ["w1 w2 w3"])[0].message,
             within_s=15,
             what="the tokenizer is taken up",
         )

@@ -21,8 +21,7 @@ from examples.models.download import fetch
 from examples.models.minilm.__main__ import main
 from examples.models.minilm.export import WEIGHTS
 from protos.tensor import Tensor
-from tests.integration.test_text_models import ask_all
-from tests.interop.asking import infer
+from tests.interop.asking import ask_texts, infer
 from tests.serving import listening
 from workers.model.repository import find
 from workers.model.session import load
@@ -119,7 +118,7 @@ def test_a_thousand_callers_get_their_own_embeddings(encoder: Encoder, reviews: 
     expected = np.concatenate(
         [session.run({"text": np.array([[text.encode()]], object)})["embedding"] for text in sent]
     )
-    answers = ask_all(encoder.address, "minilm", sent)
+    answers = ask_texts(encoder.address, "minilm", sent)
     got = np.stack([answer.embedding for answer in answers if answer.embedding is not None])
     assert len(got) == CALLERS
     np.testing.assert_allclose(got, expected, rtol=0, atol=CLOSE)

@@ -9,9 +9,8 @@ something by itself. Rules:
   of tokens as for short ones.
 
 What a run costs by itself was measured with MiniLM, six layers of 384, with fp32 and with int8 weights, on
-one thread and on two, in runs of 1 to 64 rows of 2 to 256 tokens: 1.4 to 1.7 ms against 0.11 to 0.14 ms a
-token, that is 12 to 14 tokens. It is put a little higher, because a run costs something on this side of the
-runtime, too.
+one thread and on two, in runs of 1 to 64 rows of 2 to 256 tokens: 1.4 to 2.4 ms against 0.06 to 0.14 ms a
+token, that is 12 to 25 tokens, most where two CPUs had nothing else to do.
 
 That the cheapest number of runs is found where one more is no cheaper follows from the costs: for rows in
 order of length they obey the quadrangle inequality, so that the least cost is convex in the number of runs.
