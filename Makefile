@@ -35,8 +35,8 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 	@$(COMPILE) --extra cpu --extra demo --extra dev pyproject.toml requirements/build.in -o $(LOCK)
 	@echo uv | $(COMPILE) --no-annotate - -o requirements/installer.lock
 	@$(COMPILE) -c $(LOCK) pyproject.toml -o requirements/gateway.lock
-	@$(COMPILE) -c $(LOCK) --extra cpu pyproject.toml -o requirements/runtime-cpu.lock
-	@$(COMPILE) -c $(LOCK) --extra gpu pyproject.toml -o requirements/runtime-gpu.lock
+	@$(COMPILE) -c $(LOCK) --extra cpu --extra text pyproject.toml -o requirements/runtime-cpu.lock
+	@$(COMPILE) -c $(LOCK) --extra gpu --extra text pyproject.toml -o requirements/runtime-gpu.lock
 	@$(COMPILE) -c $(LOCK) requirements/build.in -o requirements/build.lock
 	@$(COMPILE) -c $(LOCK) -c requirements/runtime-gpu.lock --extra gpu --extra demo --extra dev pyproject.toml requirements/test-gpu.in -o requirements/test-gpu.lock
 	@for input in requirements/peers/*.in; do $(COMPILE) $$input -o $${input%.in}.lock || exit 1; done
@@ -99,6 +99,7 @@ cov: models ## Run all tests with branch coverage
 .PHONY: models
 models: $(READY) ## Train the example models on real data and export them to build/models
 	@$(BIN)/python -m examples.models
+	@$(BIN)/python -m examples.models.minilm
 
 .PHONY: demo
 demo: models ## Serve the example models and watch them answer, with a member killed on the way

@@ -126,7 +126,7 @@ These only tune Triton. The model is served, and the log names the ones that its
 
 ## parameters
 
-Those that Triton's onnxruntime backend reads, and one of ours. Any other is named in the log and has no effect.
+Those that Triton's onnxruntime backend reads, and some of ours. Any other is named in the log and has no effect.
 
 | parameter | value | effect |
 |---|---|---|

@@ -20,6 +20,7 @@ CASES = (
     "payload",
     "members",
     "demo",
+    "padding",
     "added",
     "peers",
     "connections",

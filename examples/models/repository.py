@@ -66,22 +66,30 @@ def libraries() -> dict[str, str]:
 
 
 @cache
-def stamp() -> str:
-    """Return the hash of this package's code, the data's pinned hash (which is in it) and the libraries."""
+def stamp(folder: Path = Path(__file__).parent) -> str:
+    """Return the hash of a folder's code, the data's pinned hash (which is in it) and the libraries."""
     digest = sha256(json.dumps(libraries(), sort_keys=True).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def is_current(repository: Path, name: str) -> bool:
-    """Tell whether a model is there, unharmed and made by the present code, data and libraries."""
+def is_current(repository: Path, name: str, wanted: str = "") -> bool:
+    """Tell whether a model is there, unharmed and made by the present code, data and libraries.
+
+    Args:
+        repository: Where it is to be.
+        name: The model's name.
+        wanted: The stamp of what makes it; empty for that of this package.
+    """
     try:
         card = json.loads((repository / name / CARD_FILE).read_bytes())
         onnx = (repository / name / MODEL_FILE).read_bytes()
     except (OSError, ValueError):
         return False
-    return bool(card.get("stamp") == stamp() and card.get("onnx_sha256") == sha256(onnx).hexdigest())
+    return bool(
+        card.get("stamp") == (wanted or stamp()) and card.get("onnx_sha256") == sha256(onnx).hexdigest()
+    )
 
 
 def write_model(repository: Path, export: Export) -> None:

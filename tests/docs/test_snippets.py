@@ -20,13 +20,16 @@ from gateway.strategies import registry
 from tests.serving import Served, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 #: Fences that are shown, not run.
 PROSE = {"text", "toml", "proto", "json", "pbtxt", ""}
+
+#: Pages that speak to another example than the digits.
+EXAMPLES = {"text.md": "text"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def of(*languages: str) -> list[Snippet]:
 
 @dataclass(frozen=True)
 class Demo:
-    """The digits example being served, and its admin address."""
+    """An example being served, and its admin address."""
 
     server: Served
     admin: str
@@ -69,12 +72,21 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("docs")
-    admin = f"unix:{folder}/admin.sock"
-    server = serve(ROOT / "examples" / "digits.yaml", folder, ACCORD_SERVER__ADMIN=admin)
-    yield Demo(server, admin)
-    assert server.stop() == 0
+def demo_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Demo]]:
+    """What a page speaks to: each example is served once, when the first page needs it."""
+    demos: dict[str, Demo] = {}
+
+    def served(page: Path) -> Demo:
+        example = EXAMPLES.get(page.name, "digits")
+        if example not in demos:
+            folder = tmp_path_factory.mktemp("docs")
+            admin = f"unix:{folder}/admin.sock"
+            server = serve(ROOT / "examples" / f"{example}.yaml", folder, ACCORD_SERVER__ADMIN=admin)
+            demos[example] = Demo(server, admin)
+        return demos[example]
+
+    yield served
+    assert [demo.server.stop() for demo in demos.values()] == [0] * len(demos)
 
 
 def test_every_fence_is_of_a_known_language() -> None:
@@ -101,8 +113,9 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", sorted({s.page for s in of("python")}), ids=lambda page: page.name)
-def test_python_snippets_run(demo: Demo, page: Path) -> None:
-    """Those of one page, in order, run as one program against a gateway that serves the digits example."""
+def test_python_snippets_run(demo_of: Callable[[Path], Demo], page: Path) -> None:
+    """Those of one page, in order, run as one program against a gateway that serves the page's example."""
+    demo = demo_of(page)
     text = "\n".join(snippet.text for snippet in of("python") if snippet.page == page)
     done = subprocess.run(
         [sys.executable, "-c", demo.addressed(text)],
@@ -116,8 +129,9 @@ def test_python_snippets_run(demo: Demo, page: Path) -> None:
 
 
 @pytest.mark.parametrize("snippet", of("sh"), ids=lambda s: s.id)
-def test_shell_snippets_run(demo: Demo, snippet: Snippet) -> None:
+def test_shell_snippets_run(demo_of: Callable[[Path], Demo], snippet: Snippet) -> None:
     """Each line runs; ``make`` targets exist; what starts a server names a configuration that is valid."""
+    demo = demo_of(snippet.page)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment["ACCORD_ADDRESS"] = demo.server.address
     joined = demo.addressed(snippet.text).replace("\\\n", " ")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import numpy as np
+
 from protos import oip
+from protos.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    import grpc
-
-    from protos.tensor import Tensor
-
-__all__ = ["infer", "write_config"]
+__all__ = ["Embedded", "ask_texts", "infer", "write_config"]
 
 m = oip.messages
 
@@ -39,3 +41,34 @@ def infer(
         response_deserializer=m.ModelInferResponse.FromString,
     )
     return oip.read_outputs(call(request, timeout=within_s))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What one caller got: its embedding, or the status and the message of a failed call."""
+
+    embedding: np.ndarray | None = None
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    message: str = ""
+
+
+def ask_texts(address: str, model: str, sent: Sequence[str]) -> list[Embedded]:
+    """Send every text to a model in a call of its own, all at once."""
+
+    async def everybody() -> list[Embedded]:
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
+
+            async def ask(text: str) -> Embedded:
+                request = m.ModelInferRequest(model_name=model)
+                oip.write_inputs(request, {"text": Tensor.from_array(np.array([[text.encode()]], object))})
+                try:
+                    reply = await call(request.SerializeToString(), timeout=40)
+                except grpc.aio.AioRpcError as error:
+                    return Embedded(code=error.code(), message=error.details() or "")
+                (tensor,) = oip.read_outputs(m.ModelInferResponse.FromString(reply)).values()
+                return Embedded(embedding=tensor.array()[0])
+
+            return await asyncio.gather(*map(ask, sent))
+
+    return asyncio.run(everybody())

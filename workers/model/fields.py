@@ -50,14 +50,20 @@ _OFFERED = {
         "Above 0: the model batches, and `dims` leave out the row dimension. 0: it does not. Absent: it "
         "batches, up to 256 rows, if the first dimension of every input and output is dynamic."
     ),
-    "input": "All inputs must be listed, or none; `data_type` and `dims` may be left out.",
+    "input": (
+        "All inputs must be listed, or none; `data_type` and `dims` may be left out. Of a "
+        "[text model](text.md): its input of texts, by any name, for those of tokens."
+    ),
     "input.dims": "May fix a dynamic dimension.",
     "input.optional": "May be left out of a request; needs a default in the ONNX file.",
     "input.reshape": "Clients see `dims`, the model sees `reshape.shape`.",
-    "output": "Outputs that are not listed are not served; `data_type` and `dims` may be left out.",
+    "output": (
+        "Outputs that are not listed are not served; `data_type` and `dims` may be left out. Integers may be "
+        "`TYPE_STRING`: [labels or texts](text.md#strings-out)."
+    ),
     "output.dims": "May fix a dynamic dimension.",
     "output.reshape": "Clients see `dims`, the model sees `reshape.shape`.",
-    "output.label_filename": "Class names along the output's last dimension.",
+    "output.label_filename": "Class names along the output's last dimension; of a `TYPE_STRING`, by number.",
     "optimization.graph.level": (
         "Graph optimizations. 0: all. 1: basic and extended ones. -1: basic ones. 2: none."
     ),

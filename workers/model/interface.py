@@ -143,7 +143,8 @@ def _labelled(files: ModelFiles, spec: TensorSpec) -> TensorSpec:
 def _check_labels(files: ModelFiles, spec: ModelSpec) -> None:
     for tensor in spec.outputs:
         width = tensor.shape[-1] if tensor.shape else 1
-        if tensor.labels and width not in (-1, len(tensor.labels)):
+        # strings are labels themselves, and have no class each along a dimension
+        if tensor.labels and tensor.datatype != "BYTES" and width not in (-1, len(tensor.labels)):
             raise ModelError(
                 files.config_path,
                 f"output {tensor.name!r} has {len(tensor.labels)} labels, but its last dimension is {width}; "

@@ -122,7 +122,7 @@ def measure(session: Session, *, clock: Callable[[], float] = time.monotonic) ->
         clock: Source of time.
     """
     row_s = math.inf
-    for sample in samples(session.files, session.spec):
+    for sample in samples(session.files, session.spec, session.texts):
         times = []
         for _ in range(_REPEATS):
             began = clock()

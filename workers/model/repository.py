@@ -1,7 +1,8 @@
 """A model repository on disk: which files make a model, and what its ``config.pbtxt`` says.
 
 Layout (Triton's): ``<repository>/<model>/config.pbtxt`` (optional), label files beside it, and
-``<repository>/<model>/<version>/model.onnx``. Rules:
+``<repository>/<model>/<version>/model.onnx``; beside that file a ``tokenizer.json``, if the model reads text.
+Rules:
 
 - Versions are directories named by a positive number without leading zeros. Those that ``version_policy``
   allows are served, by default the highest one; a version asked for by its number is served alone.
@@ -32,6 +33,7 @@ __all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "find_all", "model
 
 CONFIG_FILE = "config.pbtxt"
 DEFAULT_MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
 
 #: Names, inodes, sizes and times of a version's files.
 Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -67,6 +69,16 @@ class ModelFiles:
     def config_path(self) -> Path:
         """Where the config is, or would be."""
         return self.directory / CONFIG_FILE
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Where the tokenizer is, or would be."""
+        return self.path.parent / TOKENIZER_FILE
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is one; a link to nothing counts, and is a mistake."""
+        return self.tokenizer_path.exists() or self.tokenizer_path.is_symlink()
 
 
 def models(repository: Path) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ Rules, as Triton's documentation and source have them:
 Where we differ: random data is random bytes in Triton, which makes NaN and indices out of range, so here it
 is finite and small; a warm-up should not fail on what no client sends. A file that is too long is refused,
 not cut. Our own samples, one row and a few, repeat the first entry's row; without one they are zeros, and a
-dynamic dimension has length 1.
+dynamic dimension has length 1. A model that reads text gets real words: a row of the longest text that it
+takes, then a few rows of several lengths.
 
 Sources: Triton ``model_config.proto``, ``ModelWarmup``; Triton core, ``GenerateWarmupData``.
 """
@@ -30,7 +31,7 @@ from workers.model.errors import ModelError
 from workers.model.files.confined import is_plain, open_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from protos.model import ModelSpec
     from protos.tensor import TensorSpec
@@ -56,20 +57,25 @@ class Sample:
         rows: How many rows they have; 1 where the model does not batch.
         count: How often to run.
         inputs: Arrays by name, as a session takes them.
+        cure: What to do where the model cannot take them.
     """
 
     source: str
     rows: int
     count: int
     inputs: Mapping[str, Array]
+    cure: str = "give what it can in model_warmup"
 
 
-def samples(files: ModelFiles, spec: ModelSpec) -> Iterator[Sample]:
+def samples(
+    files: ModelFiles, spec: ModelSpec, texts: Mapping[str, Sequence[bytes]] | None = None
+) -> Iterator[Sample]:
     """Make the samples of a model.
 
     Args:
         files: The model on disk.
         spec: Its interface.
+        texts: Texts by input, to be taken in turn instead of zeros.
 
     Raises:
         ModelError: Naming the field of the config, or the file, that is wrong.
@@ -81,9 +87,10 @@ def samples(files: ModelFiles, spec: ModelSpec) -> Iterator[Sample]:
         first = first or (setting.source, row)
         if message.batch_size:
             yield _sample(spec, setting.source, row, rows=message.batch_size, count=message.count or 1)
-    source, row = first or ("zeros", zero_row(files, spec))
+    source, row = first or ("words" if texts else "zeros", zero_row(files, spec))
     for rows in sorted({1, min(_FEW_ROWS, spec.max_rows or 1)}):
-        yield _sample(spec, source, row, rows=rows, count=1)
+        sample = _sample(spec, source, row, rows=rows, count=1)
+        yield sample if first or not texts else _worded(sample, texts)
 
 
 def given_rows(files: ModelFiles, spec: ModelSpec) -> list[Mapping[str, Array]]:
@@ -194,6 +201,15 @@ def _row_shape(spec: ModelSpec, tensor: TensorSpec) -> tuple[int, ...]:
 def _sample(spec: ModelSpec, source: str, row: Mapping[str, Array], *, rows: int, count: int) -> Sample:
     repeated = {name: np.repeat(array[np.newaxis], rows, axis=0) for name, array in row.items()}
     return Sample(source=source, rows=rows, count=count, inputs=repeated if spec.batches else row)
+
+
+def _worded(sample: Sample, texts: Mapping[str, Sequence[bytes]]) -> Sample:
+    """Return a sample with texts where they belong, in its shapes."""
+    inputs = dict(sample.inputs)
+    for name, some in texts.items():
+        inputs[name] = np.empty(inputs[name].shape, object)
+        inputs[name].reshape(-1)[:] = [some[i % len(some)] for i in range(inputs[name].size)]
+    return replace(sample, inputs=inputs, cure="say a smaller max_tokens in the parameters")
 
 
 def _check_size(files: ModelFiles, tensor: TensorSpec, dims: tuple[int, ...], *, rows: int = 1) -> None:

@@ -6,6 +6,8 @@ Rules:
   Unicode, so an element that is not UTF-8 is the caller's fault (INPUT_REJECTED).
 - A run's foreign errors are translated here and nowhere else; their text goes to the log, never to a client.
 - A run ends early only between two operators, when its :class:`Abort` is set.
+- A model that reads or answers text is one of strings here: what turns them into numbers and back
+  (:mod:`workers.model.text.view`) stands between the session and the runtime.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from workers.model.runtime.instances import CPU
 from workers.model.runtime.opening import onnxruntime, open_session
 from workers.model.runtime.providers import AUTO
 from workers.model.runtime.tuning import SHRINKAGE
+from workers.model.text.view import text_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from protos.model import ModelSpec
     from workers.model.repository import ModelFiles
-    from workers.model.runtime.binding import Array
+    from workers.model.runtime.binding import Array, Compute
     from workers.model.runtime.instances import Placement
 
 __all__ = ["Abort", "Aborted", "Session", "load"]
@@ -86,8 +89,10 @@ class Session:
         files: The model on disk.
         view: Its interface.
         runtime: The runtime's session.
+        compute: What computes by it, from inputs as the interface has them.
         placement: The device it runs on.
         steady: Whether a run's work follows from the sizes of its inputs.
+        texts: Texts to try it with, by input; none of an input that takes any strings.
     """
 
     def __init__(
@@ -95,11 +100,14 @@ class Session:
         files: ModelFiles,
         view: interface.Interface,
         runtime: Any,
+        compute: Compute,
         placement: Placement = CPU,
         *,
         steady: bool = False,
+        texts: Mapping[str, Sequence[bytes]] | None = None,
     ) -> None:
         self.files = files
+        self.texts = dict(texts or {})
         #: How long runs take.
         self.pace = Pace(steady=steady)
         self.placement = placement
@@ -109,13 +117,7 @@ class Session:
         self._runtime = runtime
         self._inputs = {spec.name: spec for spec in self.spec.inputs}
         self._outputs = {spec.name: spec for spec in self.spec.outputs}
-        datatypes = {spec.datatype for spec in (*self.spec.inputs, *self.spec.outputs)}
-        if {"BF16", "BYTES"} <= datatypes:
-            raise ModelError(
-                files.path,
-                "has both BF16 and string tensors, which the ONNX runtime's Python interface cannot mix",
-            )
-        self._compute = binding.computing(runtime, datatypes, placement)
+        self._compute = compute
         arenas = ("cpu:0", placement.text)
         self._shrink = ";".join(device for device in files.config.tuning.shrink if device in arenas)
 
@@ -140,7 +142,7 @@ class Session:
             abort: Ends the run early when set.
 
         Raises:
-            AccordError: INPUT_REJECTED, DEVICE_OOM or INTERNAL, with the runtime's error as its cause.
+            AccordError: INPUT_REJECTED, DEVICE_OOM or INTERNAL, with a foreign error as its cause.
             Aborted: If ``abort`` was set.
         """
         switch = abort or Abort()
@@ -149,6 +151,8 @@ class Session:
         try:
             values = self._compute(names, feed, self._run_options(switch))
             return {name: self._leave(name, value) for name, value in zip(names, values, strict=True)}
+        except AccordError:
+            raise
         except Exception as error:
             if switch.is_set:
                 raise Aborted from None
@@ -202,19 +206,39 @@ def load(
     """
     outline = integrity.check(files, require_digests=require_digests)
     session, device = open_session(files, wanted=wanted, threads=threads, placement=placement)
-    found = interface.complete(
+    inputs = [
+        *(_spec(files, "input", node) for node in session.get_inputs()),
+        *(_spec(files, "input", node, optional=True) for node in session.get_overridable_initializers()),
+    ]
+    outputs = [_spec(files, "output", node) for node in session.get_outputs()]
+    view = text_view(files, inputs, outputs)
+    found = interface.complete(files, view.inputs, view.outputs)
+    loaded = Session(
         files,
-        [
-            *(_spec(files, "input", node) for node in session.get_inputs()),
-            *(_spec(files, "input", node, optional=True) for node in session.get_overridable_initializers()),
-        ],
-        [_spec(files, "output", node) for node in session.get_outputs()],
+        found,
+        session,
+        view.around(_computing(files, session, (*inputs, *outputs), device), found.spec, device),
+        device,
+        # how many tokens a text has shows only when it is read
+        steady=outline.steady and view.feed is None,
+        texts=view.examples,
     )
-    loaded = Session(files, found, session, device, steady=outline.steady)
     if files.config.ignored:
         fields = {"model": files.name, "fields": list(files.config.ignored)}
         _log.warning("config fields without effect", extra=fields)
     return loaded
+
+
+def _computing(
+    files: ModelFiles, runtime: Any, tensors: Sequence[TensorSpec], placement: Placement
+) -> Compute:
+    datatypes = {spec.datatype for spec in tensors}
+    if {"BF16", "BYTES"} <= datatypes:
+        raise ModelError(
+            files.path,
+            "has both BF16 and string tensors, which the ONNX runtime's Python interface cannot mix",
+        )
+    return binding.computing(runtime, datatypes, placement)
 
 
 def _spec(files: ModelFiles, kind: str, node: Any, *, optional: bool = False) -> TensorSpec:

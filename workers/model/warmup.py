@@ -41,7 +41,7 @@ def warm_up(session: Session) -> None:
     """
     start = time.monotonic()
     runs = 0
-    for sample in samples(session.files, session.spec):
+    for sample in samples(session.files, session.spec, session.texts):
         for _ in range(sample.count):
             _run(session, sample)
         runs += sample.count
@@ -65,7 +65,7 @@ def _run(session: Session, sample: Sample) -> None:
         raise ModelError(
             session.files.path,
             f"failed its warm-up on {sample.source} of shape {shapes} ({cause}); if the model cannot take "
-            "that, give what it can in model_warmup of config.pbtxt",
+            f"that, {sample.cure} of config.pbtxt",
         ) from error
     for tensor in session.spec.outputs:
         _check(session, tensor, outputs[tensor.name], sample.rows, shapes)

@@ -74,7 +74,7 @@ def test_an_archive_with_other_contents_is_refused(
 
 def test_only_the_pinned_archive_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of the right name and wrong content stops the command with both hashes and the remedy."""
-    corpus(tmp_path / vader.ARCHIVE)
+    corpus(tmp_path / vader.ARCHIVE.name)
     arguments = [
         "reviews",
         "--downloads",
@@ -86,7 +86,7 @@ def test_only_the_pinned_archive_is_used(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert main([str(argument) for argument in arguments]) == 1
     error = capsys.readouterr().err
-    assert vader.SHA256 in error
+    assert vader.ARCHIVE.sha256 in error
     assert "remove it and try again" in error
     assert not (tmp_path / "models").exists()
 

@@ -54,6 +54,8 @@ def check(files: ModelFiles, *, require_digests: bool = False) -> Outline:
         )
     if digests is not None:
         _require_listed(directory, files.path.name, digests)
+        if files.has_tokenizer:
+            _require_listed(directory, files.tokenizer_path.name, digests)
         verify(directory, digests, within=files.directory)
     outline, size = _inspected(files)
     sizes = {found.location: _external_size(directory, found.location) for found in outline.external}

@@ -87,6 +87,7 @@ def _choice(values: Mapping[str, str]) -> _Syntax:
 
 _SWITCH = _Syntax("0, 1, false or true", re.compile("0|1|false|true"), {"false": "0", "true": "1"})
 _COUNT = _Syntax("a number from 0 to 9999", re.compile("[0-9]{1,4}"))
+_TOKENS = _Syntax("a number from 1 to 99999", re.compile("[1-9][0-9]{0,4}"))
 _BYTES = _Syntax("a number of bytes above 0", re.compile("[1-9][0-9]{0,18}"))
 _INTEGER = _Syntax("a number", re.compile("-?[0-9]{1,9}"))
 _TEXT = _Syntax("text", re.compile(r"[^\0\r\n]{1,4096}"))
@@ -135,6 +136,12 @@ PARAMETERS: Mapping[str, Option] = {
         _named(("true", "false")),
         "Ours: whether a row's answer is the same whatever rows ride with it; what "
         "[warm-up](workers.md#independent-rows) finds out counts more.",
+    ),
+    "max_tokens": Option(
+        _TOKENS, "Ours, for [text models](text.md): the most tokens of a text, special ones included."
+    ),
+    "long_text": Option(
+        _named(("truncate", "refuse")), "Ours: what becomes of longer ones; they are cut if absent."
     ),
 }
 

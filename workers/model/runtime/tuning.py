@@ -54,6 +54,8 @@ class Tuning:
         session: The runtime's session configuration.
         cuda: Options of the CUDA provider.
         tensorrt: Options of the TensorRT provider; None if the config does not name it.
+        max_tokens: The most tokens of a text; 0 if the config does not say.
+        refuses_long: Whether longer texts are refused; they are cut otherwise.
     """
 
     graph_level: str = "ORT_ENABLE_ALL"
@@ -66,6 +68,8 @@ class Tuning:
     session: Mapping[str, str] = field(default_factory=_SESSION.copy)
     cuda: Mapping[str, str] = field(default_factory=_CUDA.copy)
     tensorrt: Mapping[str, str] | None = None
+    max_tokens: int = 0
+    refuses_long: bool = False
 
 
 def read_tuning(message: Any) -> Tuning:
@@ -105,6 +109,8 @@ def read_tuning(message: Any) -> Tuning:
             **accelerators.get("cuda", {}),
         },
         tensorrt=accelerators.get("tensorrt"),
+        max_tokens=int(says.get("max_tokens", 0)),
+        refuses_long=says.get("long_text") == "refuse",
     )
 
 
