@@ -98,8 +98,8 @@ cov: models ## Run all tests with branch coverage
 
 .PHONY: models
 models: $(READY) ## Train the example models on real data and export them to build/models
-	@$(BIN)/python -m examples.models
 	@$(BIN)/python -m examples.models.minilm
+	@$(BIN)/python -m examples.models
 
 .PHONY: demo
 demo: models ## Serve the example models and watch them answer, with a member killed on the way

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from docs import conformance
+from docs import conformance, plans, triton
 from gateway.config import Config
 from protos.errors import Cause, Reason
 from workers.model.fields import FIELDS, Effect
@@ -253,6 +253,9 @@ def pages() -> dict[Path, str]:
         HERE / "errors.md": ERRORS.format(reasons="\n".join(reasons()), causes="\n".join(causes())),
         HERE / "config-pbtxt.md": _config_pbtxt(),
         HERE / "conformance.md": conformance.page(),
+        HERE / "graphs.md": plans.page(),
+        HERE / "graphs-plan.svg": plans.picture(),
+        HERE / "triton.md": triton.page(),
         HERE / "config.md": CONFIG.format(sections="\n".join(sections(Config, "The file", set())).strip()),
     }
 

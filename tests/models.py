@@ -81,6 +81,17 @@ def linear(weights: np.ndarray, *, rows: int | str = "n") -> bytes:
     return _model(graph)
 
 
+def mean(inputs: Sequence[str], width: int) -> bytes:
+    """Return a model whose ``mean`` FP32 is that of its inputs, each FP32 [n, width]."""
+    graph = helper.make_graph(
+        [helper.make_node("Mean", list(inputs), ["mean"])],
+        "mean",
+        [_value(name, "FP32", ("n", width)) for name in inputs],
+        [_value("mean", "FP32", ("n", width))],
+    )
+    return _model(graph)
+
+
 def classifier(classes: int = 3, name: str = "x") -> bytes:
     """Return a model of two outputs: ``probabilities``, its input's softmax, and ``label``, the argmax."""
     graph = helper.make_graph(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,11 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from accord.commands.output import err, out, print_json, refuse_config
+from accord.commands.output import err, fail, out, print_json, refuse_config
 from gateway.config import Complaint, ConfigError, load
 
 if TYPE_CHECKING:
+    from accord.graph.shown import Shown
     from gateway.config import Config, Document
     from gateway.config.schema import InProcess, Worker
     from protos.model import ModelSpec
@@ -25,16 +27,24 @@ __all__ = ["command"]
 
 def command(
     file: Annotated[Path, typer.Argument(help="The configuration file.")],
+    picture: Annotated[
+        Path | None, typer.Argument(help="With --graph: also draw the plans, into this .svg or .png file.")
+    ] = None,
     *,
     online: Annotated[bool, typer.Option(help="Also ask remote servers about their models.")] = False,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Also show what each ensemble asks, and who reads what of whom.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a configuration: load every local model and show that the members' answers can be merged.
 
     Local models are also asked whether a row's answer depends on the rows beside it.
 
-    Exit codes: 0 it can be served; 2 it cannot.
+    Exit codes: 0 it can be served; 1 the picture cannot be written; 2 it cannot be served.
     """
+    if picture is not None:
+        _check_picture(picture, graph=graph, as_json=as_json)
     try:
         config, document = load(file, os.environ)
     except ConfigError as error:
@@ -48,17 +58,62 @@ def command(
     if complaints:
         refuse_config(ConfigError(complaints), as_json=as_json)
     found = list(warnings(config, specs))
+    plans = _plans(config, specs) if graph else []
+    if picture is not None:
+        _draw(plans, picture, as_json=as_json)
     if as_json:
         models = {name: _rows(config, name, spec) for name, spec in specs.items()}
-        print_json({"ok": True, "complaints": [], "warnings": found, "unproved": unproved, "models": models})
+        about = {"ok": True, "complaints": [], "warnings": found, "unproved": unproved, "models": models}
+        print_json(about | ({"plans": [asdict(plan) for plan in plans]} if graph else {}))
         return
     _show(config, specs)
     _show_models(config, specs)
+    for plan in plans:
+        _show_plan(plan)
     for warning in found:
         err.print(f"[yellow]warning:[/] {warning}")
     for name in unproved:
         err.print(f"[yellow]unproved:[/] model {name!r} is remote; use --online to ask its server")
     out.print(f"[green]ok:[/] {file}", highlight=False)
+
+
+def _check_picture(picture: Path, *, graph: bool, as_json: bool) -> None:
+    if not graph:
+        fail(f"{picture} would show the plans: add --graph", code=2, as_json=as_json)
+    if picture.suffix not in (".svg", ".png"):
+        fail(f"a picture is an .svg or a .png, not {picture.name!r}", code=2, as_json=as_json)
+
+
+def _plans(config: Config, specs: dict[str, ModelSpec | None]) -> list[Shown]:
+    from accord.graph.shown import show  # noqa: PLC0415 - few ask for it
+    from gateway.engine.compile import compile_ensemble  # noqa: PLC0415 - it imports gRPC
+
+    return [show(compile_ensemble(config, name, specs)[0]) for name in config.ensembles]
+
+
+def _draw(plans: list[Shown], picture: Path, *, as_json: bool) -> None:
+    from accord.graph import png, svg  # noqa: PLC0415 - few ask for it
+    from accord.graph.drawing import drawing  # noqa: PLC0415 - likewise
+    from accord.graph.layout import layout  # noqa: PLC0415 - likewise
+
+    layouts = [layout(drawing(plan)) for plan in plans]
+    if not layouts:
+        fail("there is no ensemble to draw", as_json=as_json)
+    try:
+        if picture.suffix == ".svg":
+            picture.write_text(svg.draw(layouts), encoding="utf-8")
+        else:
+            png.save(layouts, picture)
+    except OSError as error:
+        fail(f"{picture} cannot be written: {error.strerror}", as_json=as_json)
+    except ImportError:
+        fail("a .png needs matplotlib: install accord-gateway[demo], or name an .svg", as_json=as_json)
+
+
+def _show_plan(plan: Shown) -> None:
+    from accord.graph.text import tree  # noqa: PLC0415 - few ask for it
+
+    out.print(tree(plan), soft_wrap=False)
 
 
 def _learn(

@@ -17,7 +17,7 @@ from examples.demo.plot import save_plot
 from examples.demo.promises import promises
 from examples.demo.server import serve
 from examples.demo.show import as_json, show
-from examples.demo.studies import DigitsStudy, ReviewsStudy, study_digits, study_reviews
+from examples.demo.studies import Studies, study_digits, study_reviews, study_sentiment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        digits, reviews = _study(options, console)
+        studies = _study(options, console)
     except (ExampleError, CallError, OSError) as error:
         console.print("[bold red]error:[/]", str(error), markup=True, highlight=False, soft_wrap=True)
         return 1
-    kept = promises(digits, reviews)
+    kept = promises(studies)
     elapsed_s = time.perf_counter() - started
-    report = {**as_json(digits, reviews, kept), "elapsed_s": round(elapsed_s, 1)}
+    report = {**as_json(studies, kept), "elapsed_s": round(elapsed_s, 1)}
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     (options.out / "report.json").write_text(text, "utf-8")
-    save_plot(options.out / "accuracy.png", [digits.comparison, reviews.comparison])
+    compared = [study.comparison for study in (studies.digits, studies.reviews, studies.sentiment)]
+    save_plot(options.out / "accuracy.png", compared)
     if options.json:
         sys.stdout.write(text)
     else:
-        show(console, digits, reviews, kept)
+        show(console, studies, kept)
         console.print(f"{elapsed_s:.0f} s; report and plot are in {options.out}", highlight=False)
     return 0 if all(promise.kept for promise in kept) else 1
 
@@ -61,7 +62,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _study(options: argparse.Namespace, console: Console) -> tuple[DigitsStudy, ReviewsStudy]:
+def _study(options: argparse.Namespace, console: Console) -> Studies:
     with console.status("") as status:
         status.update("starting five digit models and a gateway")
         with serve(CONFIGS / "digits.yaml", options.out) as server, Client(server.address) as client:
@@ -73,7 +74,13 @@ def _study(options: argparse.Namespace, console: Console) -> tuple[DigitsStudy, 
             console.print(f"reviews served in {server.started_s:.1f} s", highlight=False)
             status.update("asking for held-out sentences, three tasks in each call")
             reviews = study_reviews(client, MODELS, DATA)
-    return digits, reviews
+        status.update("starting a sentence encoder, four models that read it or each other, and a gateway")
+        example = CONFIGS / "sentiment.yaml"
+        with serve(example, options.out) as server, Client(server.address) as client:
+            console.print(f"sentiment served in {server.started_s:.1f} s", highlight=False)
+            status.update("asking for held-out sentences through a graph, then checking wrong graphs")
+            sentiment = study_sentiment(client, example, MODELS, DATA, options.out)
+    return Studies(digits, reviews, sentiment)
 
 
 if __name__ == "__main__":

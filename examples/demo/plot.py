@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -28,7 +29,7 @@ def save_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
     figure, panels = plt.subplots(
         len(comparisons),
         1,
-        figsize=(8, 0.42 * sum(heights) + 1.1 * len(comparisons) + 0.3),
+        figsize=(8, 0.42 * sum(heights) + 1.2 * len(comparisons) + 0.3),
         height_ratios=heights,
         layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1),
         squeeze=False,
@@ -41,7 +42,7 @@ def save_plot(path: Path, comparisons: Sequence[Comparison]) -> None:
 
 def _draw(panel: Any, comparison: Comparison) -> None:
     ordered = sorted(comparison.members.items(), key=lambda member: member[1].estimate)
-    rows = [*ordered, (f"{comparison.ensemble} (soft vote)", comparison.merged)]
+    rows = [*ordered, (f"{comparison.ensemble} ({comparison.how})", comparison.merged)]
     for at, (_, interval) in enumerate(rows):
         colour = _ENSEMBLE if at == len(rows) - 1 else _MEMBER
         left, middle, right = (100 * x for x in (interval.low, interval.estimate, interval.high))
@@ -54,6 +55,6 @@ def _draw(panel: Any, comparison: Comparison) -> None:
     panel.set_ylim(-0.6, len(rows) - 0.4)
     panel.margins(x=0.08)
     panel.set_xlabel(f"accuracy as served, % of {comparison.rows:,} held-out rows; bars: 95 % interval")
-    panel.set_title(comparison.claim, loc="left", fontsize=9)
+    panel.set_title("\n".join(wrap(comparison.claim, 80)), loc="left", fontsize=9)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(axis="x", alpha=0.25)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from examples.demo.studies import DigitsStudy, ReviewsStudy
+    from examples.demo.studies import DigitsStudy, Studies
 
 __all__ = ["Promise", "promises"]
 
@@ -28,13 +28,14 @@ class Promise:
     evidence: str
 
 
-def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
+def promises(studies: Studies) -> tuple[Promise, ...]:
     """Return every promise with its evidence."""
-    matches, during = (*digits.matches, *reviews.matches), digits.outage_match
+    digits, reviews, sentiment = studies.digits, studies.reviews, studies.sentiment
+    matches, during = (*digits.matches, *reviews.matches, *sentiment.matches), digits.outage_match
     outage, refused = digits.outage, (*digits.refusals, *reviews.refusals)
     lacking = outage.without_victim
     causes = sorted({call.missing[outage.victim] for call in lacking})
-    rows = digits.comparison.rows + reviews.comparison.rows
+    rows = digits.comparison.rows + reviews.comparison.rows + sentiment.comparison.rows
     worst = max(match.max_difference for match in matches)
     return (
         Promise(
@@ -46,6 +47,11 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
             "the polarity ensemble is not below its best member",
             reviews.comparison.gain.estimate >= 0,
             f"{reviews.comparison.gain.estimate * 100:+.2f} points",
+        ),
+        Promise(
+            "a model over models is not below the best of them",
+            sentiment.comparison.gain.estimate >= 0,
+            f"{sentiment.comparison.gain.estimate * 100:+.2f} points",
         ),
         Promise(
             f"no call fails while the worker of {outage.victim} is killed and restarted",
@@ -71,6 +77,11 @@ def promises(digits: DigitsStudy, reviews: ReviewsStudy) -> tuple[Promise, ...]:
             "wrong requests get the exact error",
             len(refused) == REFUSALS and all(refusal.expected for refusal in refused),
             ", ".join(refusal.reason or "none" for refusal in refused),
+        ),
+        Promise(
+            "a wrong graph is refused at the edge that is wrong",
+            bool(sentiment.complaints) and all(complaint.expected for complaint in sentiment.complaints),
+            ", ".join(complaint.problem for complaint in sentiment.complaints),
         ),
     )
 

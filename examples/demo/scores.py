@@ -21,6 +21,7 @@ class Comparison:
 
     Args:
         ensemble: The ensemble's name.
+        how: How it merges, in words.
         rows: Held-out rows.
         merged: Its accuracy.
         members: Each member's accuracy.
@@ -30,6 +31,7 @@ class Comparison:
     """
 
     ensemble: str
+    how: str
     rows: int
     merged: Interval
     members: Mapping[str, Interval]
@@ -53,6 +55,8 @@ def compare_accuracy(
     members: Mapping[str, NDArray[Any]],
     truth: NDArray[Any],
     groups: NDArray[Any] | None = None,
+    *,
+    how: str = "soft vote",
 ) -> Comparison:
     """Compare an ensemble's labels with its members'.
 
@@ -62,11 +66,13 @@ def compare_accuracy(
         members: Each member's labels, [n].
         truth: The true labels, [n].
         groups: The group of each row; whole groups are drawn.
+        how: How the ensemble merges, in words.
     """
     right = {name: labels == truth for name, labels in members.items()}
     best = max(right, key=lambda name: right[name].mean())
     return Comparison(
         ensemble=ensemble,
+        how=how,
         rows=len(truth),
         merged=bootstrap(merged == truth, groups),
         members={name: bootstrap(hits, groups) for name, hits in right.items()},

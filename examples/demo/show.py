@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from examples.demo.refusals import Refusal
     from examples.demo.scores import Comparison
     from examples.demo.stats import Interval
-    from examples.demo.studies import DigitsStudy, ReviewsStudy
+    from examples.demo.studies import Studies
+    from examples.demo.wrong_graphs import Complaint
 
 __all__ = ["as_json", "show"]
 
 
-def show(console: Console, digits: DigitsStudy, reviews: ReviewsStudy, kept: Sequence[Promise]) -> None:
+def show(console: Console, studies: Studies, kept: Sequence[Promise]) -> None:
     """Print everything."""
-    for study in (digits, reviews):
+    digits, reviews, sentiment = studies.digits, studies.reviews, studies.sentiment
+    for study in (digits, reviews, sentiment):
         console.print(_accuracies(study.comparison))
         console.print(f"{escape(study.comparison.claim)}\n", highlight=False)
     console.print(
@@ -36,11 +38,13 @@ def show(console: Console, digits: DigitsStudy, reviews: ReviewsStudy, kept: Seq
     )
     console.print(_outage(digits.outage))
     console.print(_refusals((*digits.refusals, *reviews.refusals)))
+    console.print(_wrong_graphs(sentiment.complaints))
     console.print(_promises(kept))
 
 
-def as_json(digits: DigitsStudy, reviews: ReviewsStudy, kept: Sequence[Promise]) -> dict[str, Any]:
+def as_json(studies: Studies, kept: Sequence[Promise]) -> dict[str, Any]:
     """Return everything as plain values."""
+    digits, reviews, sentiment = studies.digits, studies.reviews, studies.sentiment
     return {
         "digits": {
             "comparison": _plain(digits.comparison),
@@ -53,6 +57,12 @@ def as_json(digits: DigitsStudy, reviews: ReviewsStudy, kept: Sequence[Promise])
             "intensity_rmse": reviews.intensity_rmse,
             "intensity_correlation": reviews.intensity_correlation,
             "matches": [asdict(match) for match in reviews.matches],
+        },
+        "sentiment": {
+            "comparison": _plain(sentiment.comparison),
+            "matches": [asdict(match) for match in sentiment.matches],
+            "critical_path": sentiment.critical_path,
+            "wrong_graphs": [asdict(complaint) for complaint in sentiment.complaints],
         },
         "refusals": [asdict(refusal) for refusal in (*digits.refusals, *reviews.refusals)],
         "promises": [asdict(promise) for promise in kept],
@@ -87,7 +97,7 @@ def _accuracies(comparison: Comparison) -> Table:
         table.add_row(f"{name}{best}", _percent(interval), _range(interval))
     table.add_section()
     table.add_row(
-        f"{comparison.ensemble} (soft vote)",
+        f"{comparison.ensemble} ({comparison.how})",
         _percent(comparison.merged),
         _range(comparison.merged),
         style="bold",
@@ -128,6 +138,15 @@ def _refusals(refusals: Sequence[Refusal]) -> Table:
         table.add_column(column, overflow="fold")
     for refusal in refusals:
         table.add_row(refusal.problem, f"{refusal.code}\n{refusal.reason}", escape(refusal.message))
+    return table
+
+
+def _wrong_graphs(complaints: Sequence[Complaint]) -> Table:
+    table = Table(title="Wrong graphs and what accord check says", show_lines=True)
+    for column in ("what is wrong", "complaint"):
+        table.add_column(column, overflow="fold")
+    for complaint in complaints:
+        table.add_row(complaint.problem, escape("\n".join(complaint.told)))
     return table
 
 

@@ -13,7 +13,9 @@ from examples.demo.direct import Match, compare, model_outputs, soft_vote
 from examples.demo.outage import Outage, kill_and_watch
 from examples.demo.scores import Comparison, compare_accuracy
 from examples.demo.stats import Interval, bootstrap
+from examples.demo.wrong_graphs import Complaint, check_wrongly
 from examples.models import heldout
+from examples.models.embed import embed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +26,15 @@ if TYPE_CHECKING:
     from accord.client import Client
     from examples.demo.server import Server
 
-__all__ = ["DigitsStudy", "ReviewsStudy", "study_digits", "study_reviews"]
+__all__ = [
+    "DigitsStudy",
+    "ReviewsStudy",
+    "SentimentStudy",
+    "Studies",
+    "study_digits",
+    "study_reviews",
+    "study_sentiment",
+]
 
 VICTIM = "digits-svm"
 DIGITS = ("digits-linear", "digits-svm", "digits-forest", "digits-boosting", "digits-mlp")
@@ -33,6 +43,10 @@ POLARITIES = np.array([b"negative", b"neutral", b"positive"], object)
 
 #: Rows of one call: what the example models take at most.
 DIGITS_BATCH, REVIEWS_BATCH = 256, 64
+
+BASES = ("polarity-words", "sentiment-linear", "sentiment-mlp")
+#: Rows of the graph's study: an embedding takes a millisecond or two.
+SENTIMENT_ROWS, SEED = 2000, 2014
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +87,32 @@ class ReviewsStudy:
     intensity_correlation: float
     matches: tuple[Match, ...]
     refusals: tuple[refusals.Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentimentStudy:
+    """The sentiment example, a graph.
+
+    Args:
+        comparison: The stacked answer beside the members that the meta-model reads.
+        matches: As for the digits.
+        critical_path: What the last answer waited for.
+        complaints: What was said of wrong graphs.
+    """
+
+    comparison: Comparison
+    matches: tuple[Match, ...]
+    critical_path: str
+    complaints: tuple[Complaint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """All of them."""
+
+    digits: DigitsStudy
+    reviews: ReviewsStudy
+    sentiment: SentimentStudy
 
 
 def study_digits(client: Client, server: Server, repository: Path, data: Path) -> DigitsStudy:
@@ -141,6 +181,56 @@ def study_reviews(client: Client, repository: Path, data: Path) -> ReviewsStudy:
             compare("domain.label", domain, _names(own["domain"]["label"])),
         ),
         refusals=tuple(refusals.ask_wrongly(client, wrong) for wrong in refusals.ON_REVIEWS),
+    )
+
+
+def study_sentiment(
+    client: Client, example: Path, repository: Path, data: Path, scratch: Path
+) -> SentimentStudy:
+    """Measure the graph from texts to the meta-model, and check wrong ones.
+
+    Args:
+        client: A connection to the gateway.
+        example: The example's configuration.
+        repository: The models.
+        data: The held-out rows.
+        scratch: Where copies of the configuration go.
+
+    Raises:
+        CallError: If a call fails that should not.
+        ExampleError: If the models or rows are not there, or an answer lacks a member.
+    """
+    held_out = heldout.load(data / "reviews.npz")
+    every = heldout.unpack("text", held_out)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(every))[:SENTIMENT_ROWS])
+    inputs = {"text": np.array(every, object)[chosen, None]}
+    served = ask_all(client, "sentiment", inputs, batch=REVIEWS_BATCH)
+    embeddings = embed(repository, inputs["text"][:, 0].tolist())
+    own = {
+        name: model_outputs(
+            repository, name, inputs if name == BASES[0] else {"features": embeddings}, batch=REVIEWS_BATCH
+        )["probabilities"]
+        for name in BASES
+    }
+    stacked = np.hstack([own[name] for name in BASES])
+    meta = model_outputs(repository, "sentiment-meta", {"features": stacked}, batch=REVIEWS_BATCH)
+    labels = {name: POLARITIES[served.members[name]["probabilities"].argmax(axis=1)] for name in BASES}
+    truth, groups = _names(held_out["polarity"])[chosen], held_out["group"][chosen]
+    label = served.outputs["label"].reshape(-1)
+    path = client.infer("sentiment", {"text": inputs["text"][:1]}).report.critical_path.seat
+    return SentimentStudy(
+        comparison=compare_accuracy("sentiment", label, labels, truth, groups, how="meta-model"),
+        matches=(
+            compare("minilm.embedding", served.members["minilm"]["embedding"], embeddings),
+            *(
+                compare(f"{name}.probabilities", served.members[name]["probabilities"], own[name])
+                for name in BASES
+            ),
+            compare("sentiment.probabilities", served.outputs["probabilities"], meta["probabilities"]),
+            compare("sentiment.label", label, _names(meta["label"])),
+        ),
+        critical_path=path,
+        complaints=check_wrongly(example, repository, scratch),
     )
 
 

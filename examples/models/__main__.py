@@ -27,6 +27,8 @@ FAMILIES = {
         *("polarity-words", "polarity-chars", "polarity-bayes", "polarity-lexicon"),
         *("intensity", "domain"),
     ),
+    "sentiment": ("sentiment-linear", "sentiment-mlp"),
+    "stacking": ("sentiment-meta",),
 }
 
 
@@ -87,13 +89,13 @@ def _make(name: str, options: argparse.Namespace, console: Console) -> list[str]
     stale = [model for model in FAMILIES[name] if options.force or not is_current(options.out, model)]
     if not stale and heldout.stamp_of(rows) == stamp():
         return []
-    columns = (TextColumn("{task.fields[family]:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.fields[family]:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("loading the data", total=len(stale) + 1, family=name)
         trainer: Any = importlib.import_module(f"examples.models.{name}")
         from examples.models.family import make  # noqa: PLC0415 - imports scikit-learn: only where something is made
 
-        family = trainer.load(options.downloads)
+        family = trainer.load(options.downloads, options.out)
         heldout.save(rows, stamp(), family.data.held_out)
         progress.advance(bar)
         for recipe in family.recipes:

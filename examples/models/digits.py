@@ -37,7 +37,7 @@ SEED = 0
 SCALE = FrozenEstimator(MaxAbsScaler().fit(np.full((1, 64), 16.0)))
 
 
-def load(_downloads: Path) -> Family:
+def load(_downloads: Path, _repository: Path) -> Family:
     """Load the images and the recipes."""
     return Family(source=SOURCE, max_rows=256, data=_data(), recipes=_recipes())
 

@@ -65,7 +65,7 @@ _SCORE = (TensorSpec("score", "FP32", (-1, 1)),)
 _DOMAIN = (TensorSpec("label", "BYTES", (-1,)), TensorSpec("probabilities", "FP32", (-1, 4), DOMAINS))
 
 
-def load(downloads: Path) -> Family:
+def load(downloads: Path, _repository: Path) -> Family:
     """Fetch the corpus if need be, split it, and return it with the recipes.
 
     Raises:

@@ -81,14 +81,14 @@ def _of_edges(ensemble: Ensemble, here: _Path) -> _Complaints:
             for missing in dict.fromkeys(part.member for part in source.reads if part.member not in seats):
                 at = (*here, "members", i, "inputs", own)
                 yield at, f"reads member {missing!r}, which is not there{_meant(missing, seats)}"
-    if not any(ensemble.counting):
-        yield (*here, "members"), "only feed each other: let one count by counts: true"
     for i, (member, counts) in enumerate(zip(ensemble.members, ensemble.counting, strict=True)):
         if not counts:
             yield from _of_feeder(member, (*here, "members", i), used=member.seat in read)
     reads = {member.seat: sorted(member.reads & set(seats)) for member in ensemble.members}
     if circle := _circle(reads):
         yield (*here, "members", seats.index(circle[0]), "inputs"), f"form a cycle: {' -> '.join(circle)}"
+    elif not any(ensemble.counting):
+        yield (*here, "members"), "only feed each other: let one count by counts: true"
 
 
 def _of_feeder(member: Member, at: _Path, *, used: bool) -> _Complaints:

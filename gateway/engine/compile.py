@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_SEATS", "Problem", "compile_ensemble", "compile_model"]
 
+_NOT_KNOWN = "its model is not known yet"
 #: Most seats of one plan: ensembles that share ensembles would else double with every level.
 MAX_SEATS = 1024
 
@@ -127,6 +128,13 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None, version: st
         max_rows=_rows(config, name, spec) if spec else 0,
         deadline_s=config.server.deadline_s,
     )
+
+
+def _awaits(source: Call | Merge | None) -> bool:
+    """Tell whether more outputs may come, because a model below is not known yet."""
+    if not isinstance(source, Merge):
+        return False
+    return any(seat.barred is Cause.MEMBER_NOT_READY or _awaits(seat.source) for seat in source.seats)
 
 
 def _default_quorum(strategy: Strategy) -> Quorum | None:
@@ -278,8 +286,8 @@ class _Compiler:
             return self._model(ensemble, index, seat, member, {**sources, **own})
         except _BarredError as error:
             above = error.upstream
-            problem = f"it reads member {above.name!r}, which cannot be asked: {above.problem}"
-            return _Compiled(replace(seat, barred=above.barred, problem=problem))
+            problem = f"it reads member {above.name!r}, which cannot be asked: {above.problem or _NOT_KNOWN}"
+            return _Compiled(replace(seat, barred=above.barred or Cause.MEMBER_NOT_READY, problem=problem))
         except EdgeError as error:
             return _Compiled(self._bar(ensemble, index, seat, str(error), input_name=error.own))
 
@@ -287,6 +295,10 @@ class _Compiler:
         self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
     ) -> _Compiled:
         merge = self._merge(member.target, sources)
+        returned = {spec.name for spec in merge.outputs}
+        if not returned.issuperset(member.outputs.values()) and _awaits(merge):
+            waits = replace(seat, source=merge, barred=Cause.MEMBER_NOT_READY, problem=_NOT_KNOWN)
+            return _Compiled(waits, merge.outputs)
         return _Compiled(
             self._read(ensemble, index, replace(seat, source=merge), member, merge.outputs), merge.outputs
         )
@@ -296,7 +308,7 @@ class _Compiler:
     ) -> _Compiled:
         spec = self._models[member.target]
         if spec is None:
-            unknown = replace(seat, barred=Cause.MEMBER_NOT_READY, problem="its model is not known yet")
+            unknown = replace(seat, barred=Cause.MEMBER_NOT_READY, problem=_NOT_KNOWN)
             return _Compiled(unknown)
         if wrong := set(member.inputs) - {own.name for own in spec.inputs}:
             listed = ", ".join(repr(own.name) for own in spec.inputs)
@@ -321,7 +333,8 @@ class _Compiler:
         feeds = []
         for part in given.reads:
             read = upstream[part.member]
-            if read.seat.barred or not read.outputs:
+            awaited = _awaits(read.seat.source) and part.output not in {spec.name for spec in read.outputs}
+            if read.seat.barred or not read.outputs or awaited:
                 raise _BarredError(read.seat)
             name = part.member if ensemble == self._root else f"{ensemble}/{part.member}"
             feeds.append(self._wiring.feed(read.seat, name, read.outputs, part.output, own=own))

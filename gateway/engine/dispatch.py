@@ -37,7 +37,9 @@ class Asked:
     rows: Mask
     task: asyncio.Task[Answer | Failure]
     listeners: list[tuple[Tally, int]] = field(default_factory=list)
-    #: Whether it was cancelled because nobody needs its answer: then nothing came of it.
+    #: What came of it; None = nothing yet.
+    result: Answer | Failure | None = None
+    #: Whether it was cancelled because nobody needs its answer, or is made again: then nothing came of it.
     dropped: bool = False
 
     @property
@@ -114,13 +116,14 @@ class Dispatch:
             self._asked = {key: asked for key, asked in self._asked.items() if asked.task in self._tasks}
         return ended
 
-    def drop_unneeded(self) -> None:
-        """Cancel the calls whose answers nobody needs any more."""
-        for key, asked in list(self._asked.items()):
-            if not asked.needed:
-                del self._asked[key]
-                asked.dropped = True
-                asked.task.cancel()
+    def drop_unneeded(self) -> list[Asked]:
+        """Cancel the calls whose answers nobody needs any more, and return them."""
+        dropped = [asked for asked in self._asked.values() if not asked.needed]
+        for asked in dropped:
+            asked.dropped = True
+            asked.task.cancel()
+        self._asked = {key: asked for key, asked in self._asked.items() if not asked.dropped}
+        return dropped
 
     async def end(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
@@ -134,7 +137,8 @@ class Dispatch:
     def _finished(self, asked: Asked) -> None:
         self._tasks.discard(asked.task)
         if not asked.dropped:
-            self.ended.append(Ended(asked, _result(asked.task), self._loop.time()))
+            asked.result = _result(asked.task)
+            self.ended.append(Ended(asked, asked.result, self._loop.time()))
             self._on_end()
 
     def _question(

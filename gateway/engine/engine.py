@@ -195,7 +195,9 @@ class _Execution:
             self._show(now)
         # an answer that comes as expected makes no other call needless
         if leaving or expired or nested or settled:
-            self._dispatch.drop_unneeded()
+            dropped = self._dispatch.drop_unneeded()
+            if self._upstream is not None:
+                self._upstream.give_up(dropped)
 
     def _enter(self, ended: Ended, now: float) -> None:
         asked, result = ended.asked, ended.result
@@ -205,12 +207,15 @@ class _Execution:
                 self._ask_again(asked, parts, now)
                 return
         for tally, seat in asked.listeners:
-            if not tally.needs(seat, asked.rows):
-                continue
-            if isinstance(result, Answer):
-                tally.answer(seat, asked.rows, result, batches=self._plan.batches, now=ended.at)
-            else:
-                tally.fail(seat, asked.rows, result, ended.at)
+            self._enter_at(tally, seat, asked.rows, result, ended.at)
+
+    def _enter_at(self, tally: Tally, seat: int, rows: Mask, result: Answer | Failure, now: float) -> None:
+        if not tally.needs(seat, rows):
+            return
+        if isinstance(result, Answer):
+            tally.answer(seat, rows, result, batches=self._plan.batches, now=now)
+        else:
+            tally.fail(seat, rows, result, now)
 
     @property
     def _tallies(self) -> Sequence[Tally]:
@@ -242,25 +247,38 @@ class _Execution:
         source = tally.merge.seats[seat].source
         match source:
             case Call():
-                for part in [rows] if source.mixes else self._apart(rows):
-                    if source.feeds and self._upstream is not None:
-                        for above, asked in self._upstream.wait(source, part, tally, seat, now):
-                            self._ask_seat(self._upstream.tally, above, asked, now)
-                    else:
+                parts = [rows] if source.mixes else self._apart(rows)
+                if source.feeds and self._upstream is not None:
+                    for above, asked in self._upstream.wait(source, parts, tally, seat, now):
+                        self._ask_seat(self._upstream.tally, above, asked, now)
+                else:
+                    for part in parts:
                         self._join(source, part, tally, seat, now)
             case Merge():
                 until = np.minimum(tally.seat_until[seat, rows], now + (source.deadline_s or np.inf))
                 tally.nested[seat].start(rows, until)
 
     def _join(self, call: Call, rows: Mask, tally: Tally, seat: int, now: float) -> None:
-        """Listen to an equal call for the same rows, or make it."""
-        latest = float(self._root.until[rows].max())
-        listeners = self._call(call, rows, latest, now).listeners
-        listeners.append((tally, seat))
-        if self._upstream is not None and tally is not self._upstream.tally:
-            above = self._upstream.also(call, rows, now)
-            if above is not None:
-                listeners.append((self._upstream.tally, above))
+        """Listen to an equal call for the same rows, or make it; for what upstream was asked, to that."""
+        upstream = self._upstream
+        if upstream is not None and tally is not upstream.tally:
+            for asked in upstream.made(call):
+                if not (asked.rows & rows).any():
+                    continue
+                if asked.result is None:
+                    asked.listeners.append((tally, seat))
+                else:
+                    self._enter_at(tally, seat, asked.rows, asked.result, now)
+                rows = rows & ~asked.rows
+            if not rows.any():
+                return
+        asked = self._call(call, rows, float(self._root.until[rows].max()), now)
+        if upstream is not None and tally is upstream.tally:
+            upstream.enter(asked, seat)
+            return
+        asked.listeners.append((tally, seat))
+        if upstream is not None:
+            upstream.listen(call, asked, now)
 
     def _call(self, call: Call, rows: Mask, latest: float, now: float) -> Asked:
         until = min(latest, now + (call.timeout_s or np.inf))
@@ -275,6 +293,7 @@ class _Execution:
 
     def _ask_again(self, asked: Asked, parts: Sequence[Mask], now: float) -> None:
         """Ask rider by rider, so that one bad input is told to nobody but the rider who sent it."""
+        asked.dropped = True
         for tally, seat in asked.listeners:
             source = tally.merge.seats[seat].source
             assert isinstance(source, Call)  # noqa: S101 - only calls have listeners

@@ -10,7 +10,7 @@ import numpy as np
 from gateway.strategies.base import SeatSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -223,7 +223,10 @@ class Plan:
 
     def can_answer(self, ready: Callable[[str], bool]) -> bool:
         """Tell whether the quorum can be reached with the models that are ready now."""
-        return _can_answer(self.merge, self.upstream, ready)
+        up: list[bool] = []
+        for seat in self.upstream.seats if self.upstream else ():
+            up.append(_is_up(seat, up, ready))  # each after those that it reads
+        return _can_answer(self.merge, up, ready)
 
 
 def seats_of(merge: Merge) -> Iterator[Seat]:
@@ -234,21 +237,23 @@ def seats_of(merge: Merge) -> Iterator[Seat]:
             yield from seats_of(seat.source)
 
 
-def _can_answer(merge: Merge, upstream: Merge | None, ready: Callable[[str], bool]) -> bool:
-    def up(seat: Seat) -> bool:
-        match seat.source:
-            case _ if seat.barred:
-                return False
-            case Call(model=model, feeds=feeds):
-                above = upstream.seats if upstream else ()
-                return ready(model) and all(up(above[feed.seat]) for feed in feeds)
-            case Merge():
-                return _can_answer(seat.source, upstream, ready)
-        return False
+def _is_up(seat: Seat, upstream: Sequence[bool], ready: Callable[[str], bool]) -> bool:
+    match seat.source:
+        case _ if seat.barred:
+            return False
+        case Call(model=model, feeds=feeds):
+            return ready(model) and all(upstream[feed.seat] for feed in feeds)
+        case Merge():
+            return _can_answer(seat.source, upstream, ready)
+    return False
 
-    usable = np.array([[seat.chosen and up(seat)] for seat in merge.seats])
-    required = all(up(seat) for seat in merge.seats if seat.required and seat.chosen)
-    return required and bool(quorum_met(merge, usable)[0])
+
+def _can_answer(merge: Merge, upstream: Sequence[bool], ready: Callable[[str], bool]) -> bool:
+    up = [seat.chosen and _is_up(seat, upstream, ready) for seat in merge.seats]
+    required = all(
+        is_up for is_up, seat in zip(up, merge.seats, strict=True) if seat.required and seat.chosen
+    )
+    return required and bool(quorum_met(merge, np.array(up)[:, None])[0])
 
 
 def quorum_met(merge: Merge, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:

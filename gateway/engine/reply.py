@@ -165,7 +165,8 @@ def _nothing(plan: Plan) -> dict[str, Array]:
 
 
 def _tensor(array: Array, plan: Plan) -> Tensor:
-    return Tensor.from_array(array if plan.batches else array[0])
+    # reshaped, not indexed: a string without an axis would be no array any more
+    return Tensor.from_array(array if plan.batches else array.reshape(array.shape[1:]))
 
 
 def _cause_of(rider: Rider, verdicts: Mapping[Cause, Mask]) -> Cause | None:
@@ -303,7 +304,7 @@ def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Itera
             outcome=Outcome.OK if asked and usable else _outcome(tally, i, rows, cause),
             cause=cause,
             message=_message(tally, i, rows, cause),
-            attempts=tally.attempts[i] if asked else 0,
+            attempts=_attempts(tally, i, rows) if asked else 0,
             weight_used=0.0 if tally is moment.upstream else weights[i],
             elapsed_s=tally.elapsed_s[i] if asked else None,
             queue_s=answer.queue_s if answer else None,
@@ -329,11 +330,20 @@ def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcom
     return Outcome.PENDING if (asked & ~answered & tally.open[rows]).any() else Outcome.CANCELLED
 
 
+def _attempts(tally: Tally, seat: int, rows: Mask) -> int:
+    """Return how often a seat was asked; never, where all that it was to read for the rows was lost."""
+    asked = tally.asked[seat] & rows
+    for of in tally.blamed.get(seat, {}).values():
+        asked &= ~of
+    return tally.attempts[seat] if asked.any() else 0
+
+
 def _message(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> str:
     if cause is None:
         return "" if tally.merge.seats[seat].chosen else tally.merge.seats[seat].problem
     lost, all_rows = int(tally.failed[seat, rows].sum()), int(rows.sum())
-    text = f"it reads {tally.blamed[seat]!r}: {cause.text}" if seat in tally.blamed else cause.text
+    blamed = (name for name, of in tally.blamed.get(seat, {}).items() if (of & rows).any())
+    text = f"it reads {name!r}: {cause.text}" if (name := next(blamed, "")) else cause.text
     return text if lost == all_rows else f"{text} (in {lost} of {all_rows} rows)"
 
 

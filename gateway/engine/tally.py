@@ -56,8 +56,8 @@ class Tally:
         self.elapsed_s: list[float | None] = [None] * k
         self.answers: list[Answer | None] = [None] * k
         self.attempts = [0] * k
-        #: The upstream seat that a seat failed for, by seat.
-        self.blamed: dict[int, str] = {}
+        #: The upstream seats that a seat failed for, by seat, with the rows.
+        self.blamed: dict[int, dict[str, Mask]] = {}
         self._outputs: list[dict[str, Array]] = [{} for _ in range(k)]
         #: Rows for which a nested merge left an output out, by seat and name.
         self._left_out: dict[tuple[int, str], Mask] = {}
@@ -152,12 +152,12 @@ class Tally:
         return rows
 
     def answer(self, seat: int, rows: Mask, answer: Answer, *, batches: bool, now: float) -> None:
-        """Enter a model's answer for some rows, after screening it."""
+        """Enter a model's answer for some rows, after screening it; for rows not asked it is of no use."""
         self._arrived(seat, answer.attempts, now)
         self.answers[seat] = answer
         arrays = _decoded(self.merge.seats[seat].readings, answer, int(rows.sum()), batches=batches)
         if arrays is None:
-            self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+            self._lose(seat, rows & self.asked[seat], Cause.MEMBER_BAD_OUTPUT)
         else:
             self.enter(seat, rows, arrays)
 
@@ -166,7 +166,7 @@ class Tally:
         held = self._outputs[seat]
         if any(name in held and held[name].shape[1:] != array.shape[1:] for name, array in arrays.items()):
             # its answer to an earlier wave has other open dimensions: the two fit no one array
-            self._lose(seat, rows, Cause.MEMBER_BAD_OUTPUT)
+            self._lose(seat, rows & self.asked[seat], Cause.MEMBER_BAD_OUTPUT)
             return
         usable = rows & self.waiting(seat)
         if self.merge.nonfinite != "pass":
@@ -174,7 +174,7 @@ class Tally:
             if found.any():
                 broken = np.zeros(self.n, np.bool_)
                 broken[rows] = found
-                self._lose(seat, broken, Cause.NONFINITE_OUTPUT)
+                self._lose(seat, broken & self.asked[seat], Cause.NONFINITE_OUTPUT)
                 usable &= ~broken
         every = rows.all()
         for name, array in arrays.items():
@@ -215,7 +215,11 @@ class Tally:
     def fail(self, seat: int, rows: Mask, failure: Failure, now: float) -> None:
         """Enter that the seat has no answer for these rows."""
         self._arrived(seat, failure.attempts, now)
-        self._lose(seat, rows, failure.cause)
+        self._lose(seat, rows & self.asked[seat], failure.cause)
+
+    def blame(self, seat: int, rows: Mask, upstream: str) -> None:
+        """Enter for whom the seat has no answer for these rows: it was not asked."""
+        self.blamed.setdefault(seat, {}).setdefault(upstream, np.zeros(self.n, np.bool_))[rows] = True
 
     def lacks(self, seat: int, output: str) -> Mask:
         """Return the rows for which one output of a seat will not come."""
@@ -308,14 +312,30 @@ class Tally:
         codes = np.unique(self.causes[seat, rows])
         return worst(_CAUSES[code] for code in codes if code != _NONE)
 
-    def causes_of(self, seat: int, rows: Mask) -> Iterator[tuple[Cause, Mask]]:
-        """Yield why an answer of a seat will not come for rows, with the rows of each cause.
+    def causes_of(self, seat: int, output: str, rows: Mask) -> Iterator[tuple[Cause, Mask]]:
+        """Yield why an output of a seat will not come for rows, with the rows of each cause.
 
-        A part that a nested merge left out is missing for want of enough members.
+        A part that a nested merge left out is missing for the cause of the seat below that owes it.
         """
         for code in np.unique(self.causes[seat, rows]):
             alike = rows & (self.causes[seat] == code)
-            yield Cause.QUORUM_NOT_MET if code == _NONE else _CAUSES[code], alike
+            if code == _NONE:
+                yield from self._causes_below(seat, output, alike)
+            else:
+                yield _CAUSES[code], alike
+
+    def _causes_below(self, seat: int, output: str, rows: Mask) -> Iterator[tuple[Cause, Mask]]:
+        nested = self.nested.get(seat)
+        source = {reading.spec.name: reading.source for reading in self.merge.seats[seat].readings}.get(
+            output
+        )
+        if nested is not None and source is not None:
+            for i, below in enumerate(nested.merge.seats):
+                owed = nested.merge.strategy.needs(below.spec(), frozenset((source,)))
+                for name in (r.spec.name for r in below.readings if r.spec.name in owed):
+                    yield from nested.causes_of(i, name, rows)
+                    return
+        yield Cause.QUORUM_NOT_MET, rows
 
     def next_timer(self) -> float:
         """Return when something ends by itself: the merge, a seat, or something nested."""

@@ -30,11 +30,18 @@ def write_config(folder: Path, address: str, models: Iterable[str]) -> Path:
 
 
 def infer(
-    channel: grpc.Channel, model: str, inputs: Mapping[str, Tensor], *, within_s: float = 30.0
+    channel: grpc.Channel,
+    model: str,
+    inputs: Mapping[str, Tensor],
+    *,
+    outputs: Iterable[str] = (),
+    within_s: float = 30.0,
 ) -> dict[str, Tensor]:
-    """Ask a model; return its outputs."""
+    """Ask a model; return its outputs, those that are named or all."""
     request = m.ModelInferRequest(model_name=model)
     oip.write_inputs(request, inputs)
+    for output in outputs:
+        request.outputs.add(name=output)
     call: Any = channel.unary_unary(
         f"/{oip.SERVICE}/ModelInfer",
         request_serializer=m.ModelInferRequest.SerializeToString,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["BACKEND", "PLATFORM", "Config", "read_config", "read_text"]
+__all__ = ["BACKEND", "PLATFORM", "Config", "read_config", "read_message", "read_text"]
 
 #: Triton's names of the only kind of model that a worker runs.
 PLATFORM = "onnxruntime_onnx"
@@ -78,6 +78,29 @@ def read_text(path: Path) -> str:
         raise ModelError(path, f"is not UTF-8 text (byte {error.start})") from None
 
 
+def read_message(path: Path) -> tuple[Any, str]:
+    """Read what a config says, whatever kind of model it is of.
+
+    Args:
+        path: The ``config.pbtxt``.
+
+    Returns:
+        The ``ModelConfig`` message, and its text.
+
+    Raises:
+        ModelError: With the line where the text is wrong.
+    """
+    text = read_text(path)
+    message = model_config.ModelConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        where = f"line {line}: " if line else ""
+        raise ModelError(path, f"{where}{_POSITION.sub('', str(error))[:_MAX_TOLD]}") from None
+    return message, text
+
+
 def read_config(path: Path, name: str) -> Config:
     """Read and check a model's config; a missing file is an empty config.
 
@@ -90,14 +113,7 @@ def read_config(path: Path, name: str) -> Config:
     """
     if not path.exists() and not path.is_symlink():  # a link to nothing is a mistake
         return Config(model_config.ModelConfig(name=name), None)
-    text = read_text(path)
-    message = model_config.ModelConfig()
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        line = error.GetLine()
-        where = f"line {line}: " if line else ""
-        raise ModelError(path, f"{where}{_POSITION.sub('', str(error))[:_MAX_TOLD]}") from None
+    message, text = read_message(path)
     _check(path, message, name)
     fields = said(message)
     _check_offered(path, fields)

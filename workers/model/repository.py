@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from workers.model.config import Config
 
-__all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "find_all", "models"]
+__all__ = ["CONFIG_FILE", "ModelError", "ModelFiles", "find", "find_all", "models", "served"]
 
 CONFIG_FILE = "config.pbtxt"
 DEFAULT_MODEL_FILE = "model.onnx"
@@ -143,7 +143,7 @@ def _read(directory: Path, name: str, version: str) -> dict[str, ModelFiles | Mo
     config = read_config(directory / CONFIG_FILE, name)
     message = config.message
     filename = message.default_model_filename or DEFAULT_MODEL_FILE
-    versions = _choose_versions(directory, message.version_policy, version)
+    versions = served(directory, message.version_policy, version)
     labels = {o.name: _read_labels(directory, o.label_filename) for o in message.output if o.label_filename}
     found: dict[str, ModelFiles | ModelError] = {}
     for chosen in versions:
@@ -183,7 +183,17 @@ def _listed(names: Iterable[str]) -> str:
     return (", ".join(repr(n) for n in first[:8]) + more) or "none"
 
 
-def _choose_versions(directory: Path, policy: Any, wanted: str) -> list[str]:
+def served(directory: Path, policy: Any, wanted: str = "") -> list[str]:
+    """Return the versions of a model that are to be served, lowest first.
+
+    Args:
+        directory: The model's directory.
+        policy: Its config's ``version_policy``.
+        wanted: The one version wanted; empty for all that the policy allows.
+
+    Raises:
+        ModelError: If there is none.
+    """
     present = sorted(int(entry.name) for entry in _directories(directory) if _VERSION.fullmatch(entry.name))
     if not present:
         raise ModelError(

@@ -9,9 +9,10 @@ from examples.demo.outage import Call, Outage
 from examples.demo.refusals import Refusal
 from examples.demo.scores import Comparison, compare_accuracy
 from examples.demo.stats import Interval
-from examples.demo.studies import DigitsStudy, ReviewsStudy
+from examples.demo.studies import DigitsStudy, ReviewsStudy, SentimentStudy, Studies
+from examples.demo.wrong_graphs import Complaint
 
-__all__ = ["call", "comparison", "digits_study", "outage", "reviews_study"]
+__all__ = ["call", "comparison", "digits_study", "outage", "reviews_study", "sentiment_study", "studies"]
 
 VICTIM = "digits-svm"
 
@@ -66,3 +67,18 @@ def reviews_study() -> ReviewsStudy:
             Refusal("a quorum", "INVALID_ARGUMENT", "PARAMETER_INVALID", "not permitted", expected=True),
         ),
     )
+
+
+def sentiment_study() -> SentimentStudy:
+    return SentimentStudy(
+        comparison=comparison("sentiment", 75, 70),
+        matches=(Match("sentiment.probabilities", 100, 0.0, equal=True),),
+        critical_path="minilm > sentiment-mlp > sentiment-meta",
+        complaints=(
+            Complaint("a circle", ("line 9: ensembles.e: form a cycle: a -> b -> a",), expected=True),
+        ),
+    )
+
+
+def studies() -> Studies:
+    return Studies(digits_study(), reviews_study(), sentiment_study())

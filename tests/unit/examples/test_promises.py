@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -14,25 +14,31 @@ from rich.console import Console
 from examples.demo.plot import save_plot
 from examples.demo.promises import promises
 from examples.demo.show import as_json, show
-from tests.unit.examples.studies import call, comparison, digits_study, outage, reviews_study
+from tests.unit.examples.studies import call, comparison, outage, studies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from examples.demo.outage import Outage
-    from examples.demo.studies import DigitsStudy, ReviewsStudy
+    from examples.demo.studies import Studies
 
 LOST = call(1.5, missing="WORKER_CRASHED")
 
 
-def broken(digits: DigitsStudy, reviews: ReviewsStudy) -> list[str]:
-    return [promise.text for promise in promises(digits, reviews) if not promise.kept]
+def broken(findings: Studies) -> list[str]:
+    return [promise.text for promise in promises(findings) if not promise.kept]
+
+
+def spoilt(example: str, **changed: Any) -> Studies:
+    """Return good findings but for some of one example."""
+    good = studies()
+    return replace(good, **{example: replace(getattr(good, example), **changed)})
 
 
 def test_a_good_run_keeps_every_promise() -> None:
-    """Seven promises, none broken."""
-    assert broken(digits_study(), reviews_study()) == []
-    assert len(promises(digits_study(), reviews_study())) == 7
+    """Nine promises, none broken."""
+    assert broken(studies()) == []
+    assert len(promises(studies())) == 9
 
 
 @pytest.mark.parametrize(
@@ -49,21 +55,25 @@ def test_a_good_run_keeps_every_promise() -> None:
 )
 def test_an_outage_that_went_wrong_breaks_its_promise(happened: Outage, text: str) -> None:
     """A failed call, an answer that hides or invents a loss or its cause, a worker that stays away."""
-    found = broken(replace(digits_study(), outage=happened), reviews_study())
+    found = broken(spoilt("digits", outage=happened))
     assert any(text in promise for promise in found)
 
 
 def test_every_other_finding_can_break_its_promise() -> None:
-    """A merge that differs, an ensemble below its best member, a wrong error."""
-    digits, reviews = digits_study(), reviews_study()
-    other = (replace(reviews.matches[0], equal=False),)
-    assert "equals the same merge" in broken(digits, replace(reviews, matches=other))[0]
-    partial = replace(digits.outage_match, equal=False)
-    assert "mean of the members that are left" in broken(replace(digits, outage_match=partial), reviews)[0]
+    """A merge that differs, an ensemble below its best member, a wrong error, a fault that goes unseen."""
+    good = studies()
+    for example in ("digits", "reviews", "sentiment"):
+        other = (replace(getattr(good, example).matches[0], equal=False),)
+        assert "equals the same merge" in broken(spoilt(example, matches=other))[0]
+    partial = replace(good.digits.outage_match, equal=False)
+    assert "mean of the members that are left" in broken(spoilt("digits", outage_match=partial))[0]
     below = comparison("polarity", 59, 60)
-    assert "not below its best member" in broken(digits, replace(reviews, comparison=below))[0]
-    wrong = (replace(reviews.refusals[0], expected=False),)
-    assert "exact error" in broken(digits, replace(reviews, refusals=wrong))[0]
+    assert "not below its best member" in broken(spoilt("reviews", comparison=below))[0]
+    assert "below the best of them" in broken(spoilt("sentiment", comparison=below))[0]
+    wrong = (replace(good.reviews.refusals[0], expected=False),)
+    assert "exact error" in broken(spoilt("reviews", refusals=wrong))[0]
+    for unseen in ((), (replace(good.sentiment.complaints[0], expected=False),)):
+        assert "wrong graph" in broken(spoilt("sentiment", complaints=unseen))[0]
 
 
 def test_being_back_is_counted_from_the_last_answer_that_lacked_the_worker() -> None:
@@ -81,9 +91,8 @@ def test_being_back_is_counted_from_the_last_answer_that_lacked_the_worker() -> 
 
 def test_the_report_is_plain_json_and_names_every_promise() -> None:
     """It can be written and read, without a row of data in it."""
-    digits, reviews = digits_study(), reviews_study()
-    report = json.loads(json.dumps(as_json(digits, reviews, promises(digits, reviews))))
-    assert len(report["promises"]) == 7
+    report = json.loads(json.dumps(as_json(studies(), promises(studies()))))
+    assert len(report["promises"]) == 9
     assert report["digits"]["outage"] == {
         "victim": "digits-svm",
         "killed_s": 1.0,
@@ -95,13 +104,14 @@ def test_the_report_is_plain_json_and_names_every_promise() -> None:
         "slowest_s": 0.01,
     }
     assert report["reviews"]["comparison"]["claim"].startswith("polarity is better")
+    assert report["sentiment"]["wrong_graphs"][0]["expected"]
 
 
 def test_people_see_accuracies_claims_and_broken_promises() -> None:
     """The ensemble beside its best member, its claim, and BROKEN where a promise was not kept."""
-    digits, reviews = replace(digits_study(), outage=outage(call(0.5), LOST)), reviews_study()
+    findings = spoilt("digits", outage=outage(call(0.5), LOST))
     console = Console(file=io.StringIO(), width=200)
-    show(console, digits, reviews, promises(digits, reviews))
+    show(console, findings, promises(findings))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert "best (best member)" in text
     assert "cannot be told apart" in text
@@ -111,7 +121,7 @@ def test_people_see_accuracies_claims_and_broken_promises() -> None:
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     """A PNG that opens, wide enough to read, with ink on it."""
     path = tmp_path / "accuracy.png"
-    save_plot(path, [digits_study().comparison, reviews_study().comparison])
+    save_plot(path, [studies().digits.comparison, studies().sentiment.comparison])
     with Image.open(path) as picture:
         assert picture.size[0] >= 1000
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 20) or ()) > 10

@@ -9,12 +9,14 @@ import pytest
 
 from gateway.engine.compile import Problem, compile_ensemble
 from gateway.engine.derive import lacking, wanting
+from gateway.strategies.base import Ask
 from gateway.values import Answer, Failure
 from protos.errors import AccordError, Cause, Outcome
 from protos.tensor import Tensor, TensorSpec
 from tests.clock import run
 from tests.fakes import (
     NEVER,
+    Cascade,
     FakeMember,
     Turn,
     adds,
@@ -36,6 +38,7 @@ from tests.fakes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.strategies.base import State
     from gateway.values import Question
     from protos.model import ModelSpec
 
@@ -103,6 +106,40 @@ def test_one_that_counts_and_is_read_is_asked_once() -> None:
     got = one(members, {"e": ensemble({"model": "a", "counts": True}, reads("b", "a"))}, [0.0])
     assert got.y == [6.0]
     assert (len(members["a"].asked), got.reply.report.asked, len(got.reply.report.seats)) == (1, 2, 2)
+
+
+def test_one_that_counts_and_is_read_is_asked_once_whoever_asks_first() -> None:
+    """A strategy that asks in waves gets the answer that upstream has; one that is under way it waits for."""
+    for after_s in (0.0, 9.0):
+        members = fakes(a=late(1.0 + after_s), head=late(1.0))
+        graph = ensemble(reads("head", "a", timeout_s=5.0), {"model": "a", "counts": True}, quorum=1)
+        plan = compiled(members, {"e": graph}, strategy=Cascade())
+        got = one_of(members, plan, [-1.0, 1.0])
+        assert got.y == [-1.0, 1.0]
+        assert [asked.rows for asked in members["a"].asked] == [[-1.0, 1.0]]
+        assert {outcome for outcome, _ in outcomes(got).values()} <= {"OK", "FAILED"}
+        assert outcomes(got)["a"] == ("OK", "")
+
+
+class Later(Cascade):
+    """Asks the first two seats, and the last when the second is in."""
+
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        asks = (Ask(0, ~state.asked[0]), Ask(1, ~state.asked[1]), Ask(2, state.answered[1] & ~state.asked[2]))
+        return tuple(ask for ask in asks if ask.rows.any())
+
+
+def test_what_was_given_up_is_asked_again_when_somebody_reads_it_again() -> None:
+    """A reader of a later wave does not wait for a call that was cancelled with its last reader."""
+    members = fakes(first=late(0.5, 1.0), enc=late(1.5, 2.0), early=late(0.0), mid=late(2.0), head=late(0.0))
+    early = reads("early", "enc", timeout_s=1.0)
+    graph = ensemble(
+        early, *seats("mid"), reads("head", "enc"), reads("enc", "first"), *seats("first"), quorum=1
+    )
+    got = one_of(members, compiled(members, {"e": graph}, strategy=Later()), [0.0])
+    assert (got.at, got.y) == (3.5, [3.0])
+    assert [(asked.at, asked.cancelled) for asked in members["enc"].asked] == [(0.5, True), (2.0, False)]
+    assert len(members["first"].asked) == 1
 
 
 def test_a_lost_member_takes_only_its_readers_with_it() -> None:
@@ -259,6 +296,112 @@ def test_an_upstream_ensemble_that_misses_its_quorum_fails_its_readers() -> None
     assert outcomes(got)["head"] == ("FAILED", "MEMBER_INTERNAL")
 
 
+def test_a_part_that_one_rider_lost_is_there_for_the_others() -> None:
+    """What a nested ensemble left out of one rider's answer, readers still get for another rider's rows."""
+
+    def picky(question: Question) -> Answer | Failure:
+        x = question.inputs["x"].array()
+        return Failure(Cause.MEMBER_INTERNAL) if (x < 0).any() else adds(1.0)(question)
+
+    members = fakes(b=late(0.0), head=late(0.0, 10.0), plain=late(0.0, 7.0))
+    members["a"] = FakeMember(spec("a", independent=False), Turn(says=picky))
+    inner = ensemble(*seats("a", "b"), kind="tasks", quorum=1)
+    read = [reads("head", "inner", "a.y"), reads("plain", "inner", "b.y")]
+    plan = compiled(members, {"e": ensemble({"ensemble": "inner"}, *read, quorum=1), "inner": inner})
+    got = run(drive(members, plan, [-1.0, 2.0], *riders(9.0, 9.0)))
+    assert {each.reply.riders[0].id: each.y for each in got} == {"r0": [6.0], "r1": [11.0]}
+
+
+def test_a_lost_part_of_an_ensemble_fails_its_readers_for_its_own_cause() -> None:
+    """The fault is that of the member that owes the part, so nobody is told to try again in vain."""
+    members = fakes(a=lost(Cause.MEMBER_INTERNAL), b=late(0.0), head=late(0.0), other=late(0.0, 5.0))
+    read = [reads("head", "inner", "a.y"), reads("other", "inner", "b.y")]
+    graph = ensemble({"ensemble": "inner"}, *read)
+    got = one(members, {"e": graph, "inner": ensemble(*seats("a", "b"), kind="tasks", quorum=1)}, [0.0])
+    assert outcomes(got)["head"] == ("FAILED", "MEMBER_INTERNAL")
+    assert got.reason == "INTERNAL"
+
+
+def test_outputs_that_cannot_stand_side_by_side_cost_their_reader_alone() -> None:
+    """Lengths that only the answers show do not agree: the reader rejects that, and the others answer."""
+    members = fakes(plain=late(0.0, 5.0), meta=late(0.0))
+    for name, length in (("a", 3), ("b", 4)):
+        said = Answer({"y": Tensor.from_array(np.zeros((1, length, 2), "f4"))})
+        members[name] = FakeMember(
+            spec(name, outputs=[TensorSpec("y", "FP32", (-1, -1, 2))]), Turn(says=lambda _, said=said: said)
+        )
+    members["meta"].spec = spec("meta", inputs=[TensorSpec("x", "FP32", (-1, -1, 4))])
+    stack = [{"member": "a", "output": "y"}, {"member": "b", "output": "y"}]
+    meta = {"model": "meta", "inputs": {"x": {"stack": stack}}}
+    got = one(members, {"e": ensemble(*seats("a", "b", "plain"), meta, quorum=1)}, [0.0])
+    assert got.y == [5.0]
+    assert outcomes(got)["meta"] == ("FAILED", "MEMBER_REJECTED_INPUT")
+    assert not members["meta"].asked
+
+
+@pytest.mark.parametrize("value", [np.float32(3), np.bool_(True), b"ab"])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_model_that_does_not_batch_passes_on_any_tensor(value: Any, shape: tuple[int, ...]) -> None:
+    """One without axes as well, strings included."""
+    array = np.array(value, object if isinstance(value, bytes) else None).reshape(shape)
+    said = Tensor.from_array(array)
+    taken = TensorSpec("x", said.datatype, shape)
+    own = TensorSpec("y", said.datatype, shape)
+    alone = spec("enc", inputs=[TensorSpec("x", "FP32", (1,))], outputs=[own], max_rows=0)
+    members = {
+        "enc": FakeMember(alone, Turn(says=lambda _: Answer({"y": said}))),
+        "head": FakeMember(
+            spec("head", inputs=[taken], outputs=[own], max_rows=0),
+            Turn(says=lambda question: Answer({"y": question.inputs["x"]})),
+        ),
+    }
+    plan = compiled(members, {"e": ensemble(*seats("enc"), reads("head", "enc"), kind="tasks")})
+    got = one_of(members, plan, {"x": np.zeros(1, "f4")})
+    assert got.reply.outputs["head.y"].array().tolist() == array.tolist()
+    assert got.reply.outputs["head.y"].shape == shape
+
+
+def test_each_rider_is_told_what_became_of_its_own_rows() -> None:
+    """Of a reader that was not asked for one rider and failed for another, neither is told both."""
+
+    def picky(question: Question) -> Answer | Failure:
+        x = question.inputs["x"].array()
+        return Failure(Cause.WORKER_CRASHED) if (x < 0).any() else adds(1.0)(question)
+
+    members = fakes(head=lost(Cause.MEMBER_INTERNAL), plain=late(0.0, 7.0))
+    members["enc"] = FakeMember(spec("enc", independent=False), Turn(says=picky))
+    plan = compiled(members, {"e": ensemble(*seats("enc", "plain"), reads("head", "enc"), quorum=1)})
+    got = run(drive(members, plan, [-1.0, 2.0], *riders(9.0, 9.0)))
+    heads = {
+        each.reply.riders[0].id: next(s for s in each.reply.report.seats if s.seat == "head") for each in got
+    }
+    told = {rider: (head.message, head.attempts) for rider, head in heads.items()}
+    assert told == {
+        "r0": (f"it reads 'enc': {Cause.WORKER_CRASHED.text}", 0),
+        "r1": (Cause.MEMBER_INTERNAL.text, 1),
+    }
+
+
+class RowByRow(Cascade):
+    """Asks the first seat for all rows, and the second for one more row whenever it has answered the last."""
+
+    def plan(self, state: State) -> tuple[Ask, ...]:
+        rows = np.zeros(state.n, np.bool_)
+        if state.asked[1].sum() == state.answered[1].sum() < state.n:
+            rows[state.answered[1].sum()] = True
+        asks = (Ask(0, ~state.asked[0]), Ask(1, rows))
+        return tuple(ask for ask in asks if ask.rows.any())
+
+
+def test_each_wave_is_an_attempt_whether_or_not_others_are_read() -> None:
+    """A reader that is asked three times was asked three times."""
+    members = fakes(enc=late(0.0), plain=late(0.0), head=late(0.0))
+    for head in ([*seats("head")], [reads("head", "enc"), *seats("enc")]):
+        plan = compiled(members, {"e": ensemble(*seats("plain"), *head)}, strategy=RowByRow())
+        seat = one_of(members, plan, [0.0, 0.0, 0.0]).reply.report.seats[1]
+        assert (seat.seat, seat.attempts) == ("head", 3)
+
+
 def test_nothing_is_asked_for_outputs_that_nobody_wants() -> None:
     """Neither the seat that owes them nor what it would have read."""
     members = fakes(enc=late(0.0, 1.0), a=late(0.0, 10.0), b=late(0.0, 20.0))
@@ -325,6 +468,31 @@ def test_a_plan_is_ready_when_what_feeds_it_is() -> None:
     assert not plan.can_answer(lambda name: name != "enc")
 
 
+def ladder(steps: int) -> tuple[dict[str, FakeMember], dict[str, Any]]:
+    """Return a graph of two members on each step, both of which read both of the step before."""
+    members = fakes(a0=late(1.0), b0=late(1.0))
+    configured = seats("a0", "b0")
+    for step in range(1, steps):
+        stack = [{"member": f"{side}{step - 1}", "output": "y"} for side in "ab"]
+        for name in (f"a{step}", f"b{step}"):
+            wide = spec(name, inputs=[TensorSpec("x", "FP32", (-1, 2))])
+            members[name] = FakeMember(wide, late(0.0))
+            configured.append({"model": name, "inputs": {"x": {"stack": stack}}})
+    return members, {"e": ensemble(*configured)}
+
+
+def test_a_graph_of_many_paths_is_walked_once() -> None:
+    """With 64 members there are more ways through it than could ever be walked one by one."""
+    members, graph = ladder(32)
+    plan = compiled(members, graph)
+    asked: list[str] = []
+    assert plan.can_answer(lambda name: not asked.append(name))
+    assert sorted(asked) == sorted(members)
+    first, second = riders(9.0, 0.5)
+    got = run(drive(members, plan, [0.0, 1.0], first, second, leaving=[(0.2, first)]))
+    assert [each.at for each in got] == [second.closes_at]
+
+
 def test_a_reader_of_an_unknown_model_waits_with_it() -> None:
     """That is no fault of the configuration."""
     models = {"enc": None, "head": spec("head"), "plain": spec("plain")}
@@ -335,6 +503,20 @@ def test_a_reader_of_an_unknown_model_waits_with_it() -> None:
         "plain": None,
         "head": Cause.MEMBER_NOT_READY,
     }
+
+
+def test_what_a_nested_ensemble_of_unknown_models_returns_is_not_known_to_be_wrong() -> None:
+    """Where its models are all remote, nothing is known at the start; whoever reads it waits with it."""
+    models = {"far": None, "head": spec("head"), "plain": spec("plain")}
+    inner = {"strategy": {"kind": "tasks", "prefix": False}, "members": seats("far")}
+    named = {"ensemble": "inner", "outputs": {"y": "far_y"}}
+    for member in (named, {"ensemble": "inner"}):
+        read = [] if member is named else [reads("head", "inner", "far_y")]
+        ensembles = {"e": ensemble(member, *seats("plain"), *read), "inner": inner}
+        plan, problems = compile_ensemble(config(ensembles, models), "e", models)
+        assert problems == []
+        waiting = [seat.barred for seat in plan.merge.seats if seat.name != "plain"]
+        assert waiting == [Cause.MEMBER_NOT_READY]
 
 
 WIDE = TensorSpec("x", "FP32", (-1, 3))
