@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -331,6 +332,14 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     """Naming it."""
     texts.write_text_model(tmp_path, "m", tokens=content)
     assert refusal(tmp_path).startswith(".../m/1/tokenizer.json: cannot be read by the tokenizers library (")
+
+
+def test_a_tokenizer_that_fails_on_words_is_refused(tmp_path: Path) -> None:
+    """Not by the first request with a word that it does not know."""
+    tokens = json.loads(texts.tokenizer())
+    tokens["model"]["unk_token"] = "[NONE]"
+    texts.write_text_model(tmp_path, "m", tokens=json.dumps(tokens))
+    assert "tokenizer.json: fails on plain words (WordLevel error" in refusal(tmp_path)
 
 
 def test_the_tokenizer_is_one_of_the_files_that_are_watched_and_checked(tmp_path: Path) -> None:

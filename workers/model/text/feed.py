@@ -137,7 +137,11 @@ class Feed:
         return computed
 
     def examples(self) -> tuple[bytes, ...]:
-        """Return texts to try the model with, the longest that it takes first."""
+        """Return texts to try the model with, the longest that it takes first.
+
+        Raises:
+            Exception: Whatever the tokenizer's library raises on plain words.
+        """
         counts = range(min(self.longest, _MOST_WORDS) + 1)
         most = bisect_right(counts, self.longest, key=self._tokens_of_words) - 1
         return tuple(_words(min(count, most)).encode() for count in (most, 3, 12, 1))

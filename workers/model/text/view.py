@@ -41,17 +41,14 @@ class TextView:
         outputs: Its outputs, likewise.
         feed: What turns texts into tokens; None where none are taken.
         spellings: What turns numbers into strings, by output.
+        examples: Texts to try the model with, by input.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     feed: Feed | None
     spellings: Mapping[str, Spelling]
-
-    @property
-    def examples(self) -> Mapping[str, tuple[bytes, ...]]:
-        """Texts to try the model with, by input."""
-        return {self.feed.spec.name: self.feed.examples()} if self.feed else {}
+    examples: Mapping[str, Sequence[bytes]]
 
     def around(self, compute: Compute, spec: ModelSpec, placement: Placement) -> Compute:
         """Return a way to compute as clients see it, given that of the model's file.
@@ -95,7 +92,18 @@ def text_view(files: ModelFiles, inputs: Sequence[TensorSpec], outputs: Sequence
         outputs=tuple(_in_strings(files, spec) if spec.name in spellings else spec for spec in outputs),
         feed=feed,
         spellings=spellings,
+        examples={feed.spec.name: _examples(files, feed)} if feed else {},
     )
+
+
+def _examples(files: ModelFiles, feed: Feed) -> Sequence[bytes]:
+    try:
+        return feed.examples()
+    except Exception as error:
+        raise ModelError(
+            files.tokenizer_path,
+            f"fails on plain words ({str(error)[:500]}); does its vocabulary have its unknown token?",
+        ) from error
 
 
 def _decoding(files: ModelFiles, spec: TensorSpec, tokenizer: Tokenizer | None) -> Spelling:
