@@ -172,10 +172,10 @@ class _Compiler:
         self._wiring = Wiring()
         self._max_rows: list[int] = []
         self._problems: list[Problem] = []
-        self._root = ""
+        #: The seats that lead to the ensemble that is compiled now.
+        self._path: tuple[str, ...] = ()
 
     def plan(self, name: str) -> tuple[Plan, list[Problem]]:
-        self._root = name
         root = self._merge(name, {})
         root = prune(root, frozenset(spec.name for spec in root.outputs))
         merge, upstream, calls = share(root, upstream_of(name, self._wiring.upstream))
@@ -278,8 +278,7 @@ class _Compiler:
         )
         try:
             own = {
-                name: self._source(ensemble, name, given, sources, upstream)
-                for name, given in member.inputs.items()
+                name: self._source(name, given, sources, upstream) for name, given in member.inputs.items()
             }
             if member.ensemble is not None:
                 return self._nested(ensemble, index, seat, member, {**sources, **own})
@@ -294,7 +293,9 @@ class _Compiler:
     def _nested(
         self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
     ) -> _Compiled:
+        above, self._path = self._path, (*self._path, seat.name)
         merge = self._merge(member.target, sources)
+        self._path = above
         returned = {spec.name for spec in merge.outputs}
         if not returned.issuperset(member.outputs.values()) and _awaits(merge):
             waits = replace(seat, source=merge, barred=Cause.MEMBER_NOT_READY, problem=_NOT_KNOWN)
@@ -321,7 +322,6 @@ class _Compiler:
 
     def _source(
         self,
-        ensemble: str,
         own: str,
         given: SourceConfig,
         sources: Mapping[str, Source],
@@ -336,7 +336,7 @@ class _Compiler:
             awaited = _awaits(read.seat.source) and part.output not in {spec.name for spec in read.outputs}
             if read.seat.barred or not read.outputs or awaited:
                 raise _BarredError(read.seat)
-            name = part.member if ensemble == self._root else f"{ensemble}/{part.member}"
+            name = "/".join((*self._path, part.member))
             feeds.append(self._wiring.feed(read.seat, name, read.outputs, part.output, own=own))
         return tuple(feeds)
 

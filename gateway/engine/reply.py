@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.engine.plan import Call, Merge
+from gateway.engine.plan import Call
 from gateway.engine.verdict import to_error, worst
 from gateway.values import CriticalPath, Reply, Report, SeatReport
 from protos.errors import Cause, Outcome
@@ -293,27 +293,53 @@ def _seat_reports(moment: Moment, tally: Tally, rows: Mask, above: str) -> Itera
     for i, seat in enumerate(tally.merge.seats):
         if tally is moment.upstream and seat.counts:
             continue
-        asked, usable = asked_anywhere[i], usable_everywhere[i]
-        cause = None if usable else tally.cause(i, rows)
-        answer = tally.answers[i] if asked else None
-        path = above + seat.name
-        yield SeatReport(
-            seat=path,
-            model=seat.target,
-            version=answer.version if answer else "",
-            outcome=Outcome.OK if asked and usable else _outcome(tally, i, rows, cause),
-            cause=cause,
-            message=_message(tally, i, rows, cause),
-            attempts=_attempts(tally, i, rows) if asked else 0,
-            weight_used=0.0 if tally is moment.upstream else weights[i],
-            elapsed_s=tally.elapsed_s[i] if asked else None,
-            queue_s=answer.queue_s if answer else None,
-            compute_s=answer.compute_s if answer else None,
-            outputs=_own_outputs(moment, tally, i, rows) if usable else {},
-            parameters=answer.parameters if answer else {},
-        )
-        if isinstance(seat.source, Merge):
-            yield from _seat_reports(moment, tally.nested[i], rows, f"{path}/")
+        path, asked, usable = above + seat.name, asked_anywhere[i], usable_everywhere[i]
+        at, number, weight = tally, i, 0.0 if tally is moment.upstream else weights[i]
+        upstream = moment.upstream
+        if upstream is not None and not asked and (feeding := _feeding(upstream, tally, i, rows, path=path)):
+            (number,), at, weight = feeding, upstream, 0.0
+            asked, usable = True, bool(upstream.answered[number, rows].all())
+        yield _seat_report(moment, at, number, rows, path=path, weight=weight, asked=asked, usable=usable)
+        if number in at.nested:
+            yield from _seat_reports(moment, at.nested[number], rows, f"{path}/")
+
+
+def _feeding(upstream: Tally, tally: Tally, seat: int, rows: Mask, *, path: str) -> list[int]:
+    """Return the upstream seat of one that counts, if it is only for others that it was asked."""
+    if tally is upstream or tally.failed[seat, rows].any():
+        return []
+    named = (i for i, above in enumerate(upstream.merge.seats) if above.counts and above.name == path)
+    return [i for i in named if upstream.asked[i, rows].any()][:1]
+
+
+def _seat_report(
+    moment: Moment,
+    tally: Tally,
+    seat: int,
+    rows: Mask,
+    *,
+    path: str,
+    weight: float,
+    asked: bool,
+    usable: bool,
+) -> SeatReport:
+    cause = None if usable else tally.cause(seat, rows)
+    answer = tally.answers[seat] if asked else None
+    return SeatReport(
+        seat=path,
+        model=tally.merge.seats[seat].target,
+        version=answer.version if answer else "",
+        outcome=Outcome.OK if asked and usable else _outcome(tally, seat, rows, cause),
+        cause=cause,
+        message=_message(tally, seat, rows, cause),
+        attempts=_attempts(tally, seat, rows) if asked else 0,
+        weight_used=weight,
+        elapsed_s=tally.elapsed_s[seat] if asked else None,
+        queue_s=answer.queue_s if answer else None,
+        compute_s=answer.compute_s if answer else None,
+        outputs=_own_outputs(moment, tally, seat, rows) if usable else {},
+        parameters=answer.parameters if answer else {},
+    )
 
 
 def _outcome(tally: Tally, seat: int, rows: Mask, cause: Cause | None) -> Outcome:

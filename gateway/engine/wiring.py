@@ -112,8 +112,8 @@ class Wiring:
         if number == len(self._upstream):
             readings = tuple(Reading(source=spec.name, spec=spec) for spec in outputs)
             self._upstream.append(replace(seat, name=name, required=False, readings=readings))
-        elif seat.counts:
-            self._upstream[number] = replace(self._upstream[number], counts=True)
+        else:
+            self._upstream[number] = _both(self._upstream[number], replace(seat, name=name))
         return Feed(number, output)
 
     def _check_edge(self, model: str, own: TensorSpec, feeds: Sequence[Feed]) -> None:
@@ -152,6 +152,15 @@ class Wiring:
             shape = common
         widths = [spec.shape[-1] for spec in columns]
         return TensorSpec(own, first.datatype, (*shape, -1 if -1 in widths else sum(widths)))
+
+
+def _both(have: Seat, seat: Seat) -> Seat:
+    """Return one upstream seat for two that ask the same, which waits as long as either."""
+    limits = [each.timeout_s for each in (have, seat)]
+    longest = None if None in limits else max(limit for limit in limits if limit is not None)
+    # under the name of the one that counts, where its report stands
+    named = seat if seat.counts and not have.counts else have
+    return replace(named, readings=have.readings, required=False, timeout_s=longest)
 
 
 def _agreed(wanted: TensorSpec, model: str, earlier: tuple[TensorSpec, str] | None) -> tuple[TensorSpec, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.engine.compile import Problem, compile_ensemble
 from gateway.engine.derive import lacking, wanting
+from gateway.engine.override import Overrides, apply
 from gateway.strategies.base import Ask
 from gateway.values import Answer, Failure
 from protos.errors import AccordError, Cause, Outcome
@@ -400,6 +401,42 @@ def test_each_wave_is_an_attempt_whether_or_not_others_are_read() -> None:
         plan = compiled(members, {"e": ensemble(*seats("plain"), *head)}, strategy=RowByRow())
         seat = one_of(members, plan, [0.0, 0.0, 0.0]).reply.report.seats[1]
         assert (seat.seat, seat.attempts) == ("head", 3)
+
+
+def test_one_that_counts_and_is_asked_only_for_a_reader_is_reported_as_a_feeder() -> None:
+    """Where a request leaves it out, or wants nothing of it, its own times are told all the same."""
+    members = fakes(a=late(1.0, 1.0), b=late(0.0, 2.0))
+    graph = ensemble({"model": "a", "counts": True}, reads("b", "a"), kind="tasks")
+    plan = compiled(members, {"e": graph})
+    for cut in (wanting(plan, frozenset({"b.y"})), apply(plan, Overrides(members=("b",)))):
+        report = one_of(members, cut, [0.0]).reply.report
+        assert (report.asked, report.used) == (1, 1)
+        told = {seat.seat: (seat.outcome, seat.weight_used, seat.elapsed_s) for seat in report.seats}
+        assert told == {"a": (Outcome.OK, 0.0, 1.0), "b": (Outcome.OK, 1.0, 0.0)}
+
+
+def test_members_of_nested_ensembles_are_told_apart() -> None:
+    """A feeder in an ensemble that is asked twice, of different inputs, is named by the way to it."""
+    members = fakes(enc=late(0.0, 1.0), head=late(0.0))
+    inner = ensemble(*seats("enc"), reads("head", "enc"))
+    outer = ensemble(
+        {"ensemble": "inner", "name": "left"}, {"ensemble": "inner", "name": "right", "inputs": {"x": "z"}}
+    )
+    plan = compiled(members, {"e": outer, "inner": inner})
+    got = one_of(members, plan, {"x": np.zeros((1, 1), "f4"), "z": np.ones((1, 1), "f4")})
+    assert got.y == [1.5]
+    assert list(outcomes(got)) == ["left", "left/head", "right", "right/head", "left/enc", "right/enc"]
+
+
+def test_two_seats_that_ask_the_same_wait_as_long_as_either() -> None:
+    """The shorter time of one does not fail who reads the other."""
+    members = fakes(enc=late(2.0), one=late(0.0), two=late(0.0, 5.0))
+    hasty = {"model": "enc", "name": "hasty", "timeout_s": 1.0}
+    patient = {"model": "enc", "name": "patient"}
+    graph = ensemble(hasty, patient, reads("one", "hasty"), reads("two", "patient"))
+    got = one(members, {"e": graph}, [0.0])
+    assert (got.at, got.y) == (2.0, [2.5])
+    assert len(members["enc"].asked) == 1
 
 
 def test_nothing_is_asked_for_outputs_that_nobody_wants() -> None:
