@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from accord.client import CallError, Client
 from examples import ExampleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from accord.v1.ensemble_pb2 import EnsembleSummary
 
 __all__ = ["Server", "serve"]
 
@@ -31,7 +34,7 @@ class Server:
     Args:
         address: Where its gRPC port listens.
         workers: The process id of each model's first worker.
-        started_s: Seconds from the command to the first moment when it was ready.
+        started_s: Seconds from the command to the first moment when all its members were ready.
     """
 
     address: str
@@ -45,7 +48,7 @@ _TETHERED = (sys.executable, "-m", "gateway.tether")
 
 @contextmanager
 def serve(config: Path, out: Path) -> Iterator[Server]:
-    """Start a gateway on free ports, yield it when it is ready, and stop it.
+    """Start a gateway on free ports, yield it when all members are ready, and stop it.
 
     Args:
         config: The configuration file.
@@ -71,6 +74,7 @@ def serve(config: Path, out: Path) -> Iterator[Server]:
         )
     try:
         facts = _await_ready(process, announce, log, started + START_TIMEOUT_S)
+        _await_members(facts["address"], log, started + START_TIMEOUT_S)
         workers = {worker["model"]: worker["pid"] for worker in reversed(facts["workers"])}
         yield Server(facts["address"], workers, time.monotonic() - started)
     finally:
@@ -95,6 +99,22 @@ def _await_ready(
         time.sleep(_POLL_S)
     facts: dict[str, Any] = json.loads(announce.read_bytes())
     return facts
+
+
+def _await_members(address: str, log: Path, deadline: float) -> None:
+    """A gateway is ready when quorums can be met; here every member is to be measured."""
+    with Client(address) as client:
+        while any(ensemble.members_ready < ensemble.members for ensemble in _listed(client)):
+            if time.monotonic() > deadline:
+                raise ExampleError(f"not every model was ready within {START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+            time.sleep(_POLL_S)
+
+
+def _listed(client: Client) -> Sequence[EnsembleSummary]:
+    try:
+        return client.list()
+    except CallError as error:
+        raise ExampleError(f"the gateway did not list its ensembles: {error}") from error
 
 
 def _tail(log: Path) -> str:
