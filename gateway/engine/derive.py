@@ -4,7 +4,8 @@ Rules:
 
 - Who needs an input that a request lacks, and may lack, is not asked; neither is who needs the answer of one
   that is not asked. A tensor that a model can do without is left out instead.
-- An ensemble in a seat is not asked if none of its own seats is.
+- An ensemble in a seat is not asked if none of its own seats is, or if it lacks an output that is merged;
+  where outputs stand side by side, those that it has are there.
 - Seats that are not asked do not count for the quorum, which is then as many as are left if it was more.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.engine.calls import share
-from gateway.engine.plan import Call, Merge
+from gateway.engine.plan import Call, Feed, Merge
 from gateway.engine.prune import at_most, prune
 from protos.errors import AccordError, Reason
 
@@ -73,34 +74,43 @@ class _Cut:
 
     def __init__(self, absent: frozenset[str]) -> None:
         self._absent = absent
-        #: Why an upstream seat is not asked.
-        self._lost: dict[int, str] = {}
+        #: Outputs of upstream seats that will not be there.
+        self._lost: dict[Feed, str] = {}
 
     def upstream(self, index: int, seat: Seat) -> Seat:
-        cut = self._seat(seat)
-        if not cut.chosen:
-            self._lost[index] = f"of member {seat.name!r}"
+        cut = self._seat(seat, partial=True)
+        there = {reading.source for reading in cut.readings} if cut.chosen else ()
+        for reading in seat.readings:
+            if reading.source not in there:
+                self._lost[Feed(index, reading.source)] = f"{reading.source!r} of member {seat.name!r}"
         return cut
 
     def merge(self, merge: Merge) -> Merge:
-        seats = tuple(self._seat(seat) for seat in merge.seats)
+        partial = merge.strategy.traits.partial
+        seats = tuple(self._seat(seat, partial=partial) for seat in merge.seats)
         asked = [seat.spec() for seat in seats if seat.chosen and seat.barred is None]
-        partial = merge.strategy.traits.partial and len(asked) < len(seats) and asked
-        outputs = merge.strategy.outputs(asked) if partial else merge.outputs
+        outputs = merge.strategy.outputs(asked) if partial and asked else merge.outputs
         return replace(merge, seats=seats, outputs=outputs, quorum=at_most(merge.quorum, seats))
 
-    def _seat(self, seat: Seat) -> Seat:
+    def _seat(self, seat: Seat, *, partial: bool) -> Seat:
         if not seat.chosen:
             return seat
         match seat.source:
             case Call():
                 return self._called(seat, seat.source)
             case Merge():
-                merge = self.merge(seat.source)
-                asked = any(inner.chosen for inner in merge.seats)
-                why = "" if asked else next(inner.problem for inner in merge.seats if inner.problem)
-                return replace(seat, source=merge, chosen=asked, problem=seat.problem or why)
+                return self._nested(seat, seat.source, partial=partial)
         return seat
+
+    def _nested(self, seat: Seat, merge: Merge, *, partial: bool) -> Seat:
+        merge = self.merge(merge)
+        there = {spec.name for spec in merge.outputs}
+        readings = tuple(reading for reading in seat.readings if reading.source in there)
+        asked = any(inner.chosen for inner in merge.seats)
+        if asked and (readings if partial else len(readings) == len(seat.readings)):
+            return replace(seat, source=merge, readings=readings)
+        why = next((inner.problem for inner in merge.seats if not inner.chosen and inner.problem), "")
+        return replace(seat, source=merge, chosen=False, problem=why)
 
     def _called(self, seat: Seat, call: Call) -> Seat:
         missing = {own: why for own, source in call.inputs if (why := self._missing(source))}
@@ -116,4 +126,4 @@ class _Cut:
         """Return what is missing of where an input comes from, or nothing."""
         if isinstance(source, str):
             return f"input {source!r}" if source in self._absent else ""
-        return next((self._lost[feed.seat] for feed in source if feed.seat in self._lost), "")
+        return next((self._lost[feed] for feed in source if feed in self._lost), "")

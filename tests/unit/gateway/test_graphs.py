@@ -489,6 +489,40 @@ def test_a_model_that_can_do_without_is_asked_without() -> None:
     assert list(members["a"].asked[0].question.inputs) == ["x"]
 
 
+def test_a_part_of_an_ensemble_that_cannot_be_made_is_missed_by_nobody() -> None:
+    """Who reads it is not asked, who reads another part is; it cannot be wanted, nor merged."""
+    members = fakes(a=late(0.0, 1.0), b=late(0.0, 2.0), head=late(0.0), other=late(0.0, 20.0))
+    inner = ensemble({"model": "a", "inputs": {"x": "image"}}, *seats("b"), kind="tasks")
+    image = frozenset({"image"})
+
+    read = [reads("head", "inner", "a.y"), reads("other", "inner", "b.y")]
+    graph = ensemble({"ensemble": "inner"}, *read, optional_inputs=["image"])
+    got = one_of(members, lacking(compiled(members, {"e": graph, "inner": inner}), image), [0.0])
+    assert got.y == [22.0]
+    assert not got.reply.report.degraded
+    assert outcomes(got)["head"] == ("NOT_ASKED", "")
+    told = {seat.seat: seat.message for seat in got.reply.report.seats}
+    assert "'a.y' of member 'inner'" in told["head"]
+
+    side_by_side = ensemble({"ensemble": "inner"}, *seats("other"), kind="tasks", optional_inputs=["image"])
+    plan = lacking(compiled(members, {"e": side_by_side, "inner": inner}), image)
+    assert [spec.name for spec in plan.outputs] == ["inner.b.y", "other.y"]
+    assert one_of(members, plan, [0.0]).reply.outputs.keys() == {"inner.b.y", "other.y"}
+
+    for name in ("other", "pair"):
+        two = [TensorSpec("y", "FP32", (-1, 1)), TensorSpec("z", "FP32", (-1, 1))]
+        said = {key.name: Tensor.from_array(np.ones((1, 1), "f4")) for key in two}
+        members[name] = FakeMember(spec(name, outputs=two), Turn(says=lambda _, said=said: Answer(said)))
+    merged = ensemble(
+        {"ensemble": "inner", "outputs": {"y": "a.y", "z": "b.y"}},
+        *seats("other", "pair"),
+        optional_inputs=["image"],
+    )
+    got = one_of(members, lacking(compiled(members, {"e": merged, "inner": inner}), image), [0.0])
+    assert (got.y, got.reply.report.degraded) == ([1.0], False)
+    assert outcomes(got)["inner"] == ("NOT_ASKED", "")
+
+
 def test_a_request_that_leaves_nobody_is_told_what_it_lacks() -> None:
     """Rather than that a quorum was missed."""
     members = fakes(a=late(0.0))
