@@ -25,7 +25,7 @@ def prove(config: Config, document: Document, specs: Mapping[str, ModelSpec | No
         problems.update(dict.fromkeys(compile_ensemble(config, name, specs)[1]))
     complaints = []
     for problem in problems:
-        part: tuple[str | int, ...] = ("strategy",) if problem.seat is None else ("members", problem.seat)
+        part: tuple[str | int, ...] = (problem.key,) if problem.seat is None else ("members", problem.seat)
         if problem.input:
             part = (*part, "inputs", problem.input)
         complaints.append(document.complain(("ensembles", problem.ensemble, *part), problem.message))

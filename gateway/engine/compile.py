@@ -56,12 +56,14 @@ class Problem:
         seat: Index of the seat, or None.
         message: What is wrong.
         input: The seat's tensor that is at fault, if it is one.
+        key: Of a whole ensemble, the key at fault.
     """
 
     ensemble: str
     seat: int | None
     message: str
     input: str = ""
+    key: str = "strategy"
 
 
 def compile_ensemble(
@@ -169,9 +171,14 @@ class _Compiler:
         self._config = config
         self._models = models
         self._merges: dict[tuple[str, frozenset[tuple[str, Source]]], Merge] = {}
+        self._takes: dict[str, tuple[str, ...] | None] = {}
         self._wiring = Wiring()
         self._max_rows: list[int] = []
         self._problems: list[Problem] = []
+        #: How many members were compiled: ensembles with inputs of their own are compiled for each of these.
+        self._size = 0
+        #: Which member's tensor, of which ensemble, first reads some outputs; nested ones may get them.
+        self._edges: dict[Source, tuple[str, int, str]] = {}
         #: The seats that lead to the ensemble that is compiled now.
         self._path: tuple[str, ...] = ()
 
@@ -201,7 +208,7 @@ class _Compiler:
         if unknown and not any(self._models[model] is None for model in self._config.models):
             listed = ", ".join(repr(spec.name) for spec in inputs)
             problem = f"no member takes {min(unknown)!r}, which optional_inputs names; they take {listed}"
-            self._problems.append(Problem(name, None, problem))
+            self._problems.append(Problem(name, None, problem, key="optional_inputs"))
         return tuple(
             replace(spec, optional=True) if spec.name in ensemble.optional_inputs else spec for spec in inputs
         )
@@ -249,14 +256,14 @@ class _Compiler:
         for index in TopologicalSorter(reads).static_order():
             member, counts = ensemble.members[index], ensemble.counting[index]
             upstream = {ensemble.members[i].seat: compiled[i] for i in reads[index]}
+            self._size += 1
             found = self._member(name, index, member, sources, upstream)
-            if isinstance(found.seat.source, Merge):
-                below = sum(1 for _ in seats_of(found.seat.source))
+            below = sum(1 for _ in seats_of(found.seat.source)) if isinstance(found.seat.source, Merge) else 0
+            if size + below > MAX_SEATS or self._size > MAX_SEATS:
+                problem = f"with it there are more than {MAX_SEATS} seats, nested ones counted; nest less"
+                found = _Compiled(self._bar(name, index, found.seat, problem))
+            else:
                 size += below
-                if size > MAX_SEATS:
-                    size -= below
-                    problem = f"with it there are more than {MAX_SEATS} seats, nested ones counted; nest less"
-                    found = _Compiled(self._bar(name, index, found.seat, problem))
             compiled[index] = replace(found, seat=replace(found.seat, counts=counts))
         return [compiled[index] for index in sorted(compiled)]
 
@@ -280,6 +287,9 @@ class _Compiler:
             own = {
                 name: self._source(name, given, sources, upstream) for name, given in member.inputs.items()
             }
+            for name, given in member.inputs.items():
+                if given.reads:
+                    self._edges.setdefault(own[name], (ensemble, index, name))
             if member.ensemble is not None:
                 return self._nested(ensemble, index, seat, member, {**sources, **own})
             return self._model(ensemble, index, seat, member, {**sources, **own})
@@ -288,21 +298,55 @@ class _Compiler:
             problem = f"it reads member {above.name!r}, which cannot be asked: {above.problem or _NOT_KNOWN}"
             return _Compiled(replace(seat, barred=above.barred or Cause.MEMBER_NOT_READY, problem=problem))
         except EdgeError as error:
-            return _Compiled(self._bar(ensemble, index, seat, str(error), input_name=error.own))
+            written = member.inputs.get(error.own)
+            inherited = sources.get(error.own if written is None else written.request or "", "")
+            where, number, name = self._edges.get(inherited, (ensemble, index, error.own))
+            self._problems.append(Problem(where, number, str(error), name))
+            return _Compiled(replace(seat, barred=Cause.MEMBER_BAD_OUTPUT, problem=str(error)))
 
     def _nested(
         self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
     ) -> _Compiled:
+        taken = self._taken(member.target)
+        if taken is not None and (wrong := set(member.inputs).difference(taken)):
+            listed = ", ".join(map(repr, taken))
+            problem = f"{member.target!r} has no input {min(wrong)!r}; its members take {listed}"
+            raise EdgeError(min(wrong), problem)
         above, self._path = self._path, (*self._path, seat.name)
         merge = self._merge(member.target, sources)
         self._path = above
+        causes = {below.barred for below in merge.seats if below.barred}
+        if causes and not merge.outputs:
+            unknown = Cause.MEMBER_NOT_READY in causes
+            cause = Cause.MEMBER_NOT_READY if unknown else Cause.MEMBER_BAD_OUTPUT
+            return _Compiled(replace(seat, barred=cause, problem="none of its members can be asked"))
         returned = {spec.name for spec in merge.outputs}
         if not returned.issuperset(member.outputs.values()) and _awaits(merge):
-            waits = replace(seat, source=merge, barred=Cause.MEMBER_NOT_READY, problem=_NOT_KNOWN)
-            return _Compiled(waits, merge.outputs)
+            return _Compiled(replace(seat, barred=Cause.MEMBER_NOT_READY, problem=_NOT_KNOWN))
         return _Compiled(
             self._read(ensemble, index, replace(seat, source=merge), member, merge.outputs), merge.outputs
         )
+
+    def _taken(self, name: str) -> tuple[str, ...] | None:
+        """Return the tensors of its request that an ensemble's members take; None if not all are known."""
+        if name not in self._takes:
+            self._takes[name] = self._found_taken(name)
+        return self._takes[name]
+
+    def _found_taken(self, name: str) -> tuple[str, ...] | None:
+        taken: dict[str, None] = {}
+        for member in self._config.ensembles[name].members:
+            if member.ensemble is not None:
+                below = self._taken(member.target)
+            else:
+                spec = self._models[member.target]
+                below = None if spec is None else tuple(own.name for own in spec.inputs)
+            if below is None:
+                return None
+            sources = {own: member.inputs.get(own) for own in below}
+            names = (own if source is None else source.request for own, source in sources.items())
+            taken.update((name, None) for name in names if name is not None)
+        return tuple(taken)
 
     def _model(
         self, ensemble: str, index: int, seat: Seat, member: Member, sources: Mapping[str, Source]
@@ -334,14 +378,16 @@ class _Compiler:
         for part in given.reads:
             read = upstream[part.member]
             awaited = _awaits(read.seat.source) and part.output not in {spec.name for spec in read.outputs}
-            if read.seat.barred or not read.outputs or awaited:
+            if read.seat.barred or awaited:
                 raise _BarredError(read.seat)
             name = "/".join((*self._path, part.member))
             feeds.append(self._wiring.feed(read.seat, name, read.outputs, part.output, own=own))
+            if self._wiring.size > MAX_SEATS:
+                raise EdgeError(own, f"with what it reads more than {MAX_SEATS} seats feed others; nest less")
         return tuple(feeds)
 
-    def _bar(self, ensemble: str, index: int, seat: Seat, problem: str, *, input_name: str = "") -> Seat:
-        self._problems.append(Problem(ensemble, index, problem, input_name))
+    def _bar(self, ensemble: str, index: int, seat: Seat, problem: str) -> Seat:
+        self._problems.append(Problem(ensemble, index, problem))
         return replace(seat, source=None, barred=Cause.MEMBER_BAD_OUTPUT, problem=problem)
 
     def _read(

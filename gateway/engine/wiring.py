@@ -16,7 +16,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.engine.plan import Call, Feed, Reading, Seat
+from gateway.engine.plan import Call, Feed, Merge, Reading, Seat, seats_of
 from protos.tensor import TensorSpec
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ class Wiring:
         """What feeds others, each after those that it reads."""
         return tuple(self._upstream)
 
+    @property
+    def size(self) -> int:
+        """How many seats feed others, nested ones counted."""
+        nested = (seat.source for seat in self._upstream if isinstance(seat.source, Merge))
+        return len(self._upstream) + sum(1 for merge in nested for _ in seats_of(merge))
+
     def call(self, model: str, spec: ModelSpec, sources: Mapping[str, Source], *, mixes: bool) -> Call:
         """Wire one call, and enter what it reads into the request's inputs.
 
@@ -105,7 +111,7 @@ class Wiring:
         """
         known = [spec.name for spec in outputs]
         if output not in known:
-            listed = ", ".join(map(repr, known))
+            listed = ", ".join(map(repr, known)) or "nothing"
             raise EdgeError(own, f"reads {output!r} of member {seat.name!r}, which returns {listed}")
         key = (seat.source.model, seat.source.inputs) if isinstance(seat.source, Call) else id(seat.source)
         number = self._numbers.setdefault(key, len(self._upstream))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gateway.engine.compile import Problem, compile_ensemble
+from gateway.engine.compile import MAX_SEATS, Problem, compile_ensemble
 from gateway.engine.derive import lacking, wanting
 from gateway.engine.override import Overrides, apply
 from gateway.strategies.base import Ask
@@ -651,10 +651,68 @@ def test_a_wrong_edge_is_named(
     assert words in problem.message
 
 
+def test_a_reader_of_an_ensemble_that_is_not_known_yet_waits_with_it() -> None:
+    """It is not asked until then, and no other member is blamed."""
+    models = {"a": None, "head": spec("head"), "plain": spec("plain")}
+    ensembles = {
+        "e": ensemble({"ensemble": "inner"}, reads("head", "inner"), *seats("plain"), quorum=1),
+        "inner": ensemble(*seats("a")),
+        "whole": ensemble({"ensemble": "inner"}, *seats("plain"), quorum=1),
+    }
+    for name in ("e", "whole"):
+        plan, problems = compile_ensemble(config(ensembles, models), name, models)
+        assert problems == []
+        first, plain = plan.merge.seats
+        assert (first.barred, plain.barred) == (Cause.MEMBER_NOT_READY, None)
+        members = fakes(plain=late(0.0, 5.0)) | {"a": FakeMember(None), "head": FakeMember(spec("head"))}
+        got = one_of(members, plan, [0.0])
+        assert (got.at, got.y) == (0.0, [5.0])
+
+
+def test_an_input_that_an_ensemble_does_not_take_is_told() -> None:
+    """A slip there would leave the tensor to come from the request, and what should bring it unread."""
+    models = {"enc": spec("enc"), "a": spec("a")}
+    fed = {"ensemble": "inner", "inputs": {"z": {"member": "enc", "output": "y"}}}
+    ensembles = {"e": ensemble(*seats("enc"), fed), "inner": ensemble(*seats("a"))}
+    (problem,) = compile_ensemble(config(ensembles, models), "e", models)[1]
+    assert (problem.ensemble, problem.seat, problem.input) == ("e", 1, "z")
+    assert problem.message == "'inner' has no input 'z'; its members take 'x'"
+
+
+def test_a_wrong_edge_into_an_ensemble_is_told_where_it_is_written() -> None:
+    """The ensemble itself is right, and others use it as it is."""
+    models = {"enc": spec("enc"), "a": spec("a", inputs=[WIDE])}
+    fed = {"ensemble": "outer", "inputs": {"z": {"member": "enc", "output": "y"}}}
+    ensembles = {
+        "e": ensemble(*seats("enc"), fed),
+        "outer": ensemble({"ensemble": "inner", "inputs": {"x": "z"}}),
+        "inner": ensemble(*seats("a")),
+    }
+    (problem,) = compile_ensemble(config(ensembles, models), "e", models)[1]
+    assert (problem.ensemble, problem.seat, problem.input) == ("e", 1, "z")
+    assert "takes 'x' as FP32 [-1, 3], but 'y' of member 'enc' is FP32 [-1, 1]" in problem.message
+
+
+def test_a_graph_has_a_bounded_number_of_seats() -> None:
+    """Forty levels, each of which feeds the one below to itself, are refused in a moment."""
+    ensembles = {"e0": ensemble(*seats("a"))}
+    for level in range(1, 40):
+        below = f"e{level - 1}"
+        fed = {"ensemble": below, "name": "again", "inputs": {"x": {"member": below, "output": "y"}}}
+        ensembles[f"e{level}"] = ensemble({"ensemble": below}, fed)
+    models = {"a": spec("a")}
+    plan, problems = compile_ensemble(config(ensembles, models), "e39", models)
+    assert plan.upstream is not None
+    assert len(plan.upstream.seats) <= MAX_SEATS
+    assert problems
+    assert all("nest less" in problem.message for problem in problems)
+
+
 def test_an_optional_input_that_nobody_takes_is_told() -> None:
     """Else a slip of the pen would go unseen."""
     (problem,) = problems_of({"a": spec("a")}, *seats("a"), optional_inputs=["image"])
     assert "no member takes 'image'" in problem.message
+    assert problem.key == "optional_inputs"
 
 
 def test_outputs_without_a_prefix_must_differ() -> None:
