@@ -525,7 +525,7 @@ async def test_an_answer_of_the_loop_is_there_at_once_and_others_have_their_turn
 async def test_the_loop_gets_its_turn_between_short_runs() -> None:
     """What queued up behind a long run is made one by one, with others in between."""
     compute = Threads()
-    serving = batcher(compute, pace=quick(2))
+    serving = batcher(compute, pace=quick(2), clock=compute.clock)
     tasks = await queued(serving, job(*range(8)), *(job(n) for n in range(5)))
     seen: list[int] = []
 
@@ -542,8 +542,9 @@ async def test_the_loop_gets_its_turn_between_short_runs() -> None:
 async def test_short_jobs_of_one_moment_share_a_run_where_they_may() -> None:
     """And only where the model's config lets them."""
     together, alone = Threads(), Threads()
-    await asyncio.gather(*map(batcher(together, TOGETHER, pace=quick()).run, [job(n) for n in range(6)]))
-    await asyncio.gather(*map(batcher(alone, pace=quick()).run, [job(n) for n in range(6)]))
+    for compute, scheduling in ((together, TOGETHER), (alone, None)):
+        serving = batcher(compute, scheduling, pace=quick(), clock=compute.clock)
+        await asyncio.gather(*map(serving.run, [job(n) for n in range(6)]))
     assert (together.batches, together.inline) == ([6], [True])
     assert alone.batches == [1] * 6
 
