@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from gateway.config.schema import Strategy
 from gateway.engine import override
-from gateway.engine.compile import Problem, compile_ensemble, compile_model
+from gateway.engine.compile import Problem, compile_ensemble
 from gateway.engine.derive import lacking, wanting
+from gateway.engine.single import compile_model
 from protos.errors import AccordError, Reason
 
 if TYPE_CHECKING:

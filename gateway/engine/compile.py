@@ -25,6 +25,7 @@ from gateway.engine.fit import fit
 from gateway.engine.mixing import may_mix
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat, seats_of
 from gateway.engine.prune import prune
+from gateway.engine.single import most_rows
 from gateway.engine.wiring import EdgeError, Wiring, with_rows
 from gateway.strategies import registry
 from gateway.strategies.base import StrategyError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from protos.model import ModelSpec
     from protos.tensor import TensorSpec
 
-__all__ = ["MAX_SEATS", "Problem", "compile_ensemble", "compile_model"]
+__all__ = ["MAX_SEATS", "Problem", "compile_ensemble"]
 
 _NOT_KNOWN = "its model is not known yet"
 #: Most seats of one plan: ensembles that share ensembles would else double with every level.
@@ -82,56 +83,6 @@ def compile_ensemble(
     return _Compiler(config, models).plan(name)
 
 
-def compile_model(config: Config, name: str, spec: ModelSpec | None, version: str = "") -> Plan:
-    """Compile the plan that serves one model under its own name: a single seat whose answer is the answer.
-
-    Args:
-        config: The configuration.
-        name: The model.
-        spec: What is known of it; None = nothing yet.
-        version: The version that it asks for, of those that the specification names; empty = none.
-    """
-    strategy = registry.build("first", {})
-    calls: tuple[Call, ...] = ()
-    readings: tuple[Reading, ...] = ()
-    if spec is not None:
-        readings = tuple(Reading(source=s.name, spec=with_rows(s, spec)) for s in spec.outputs)
-        inputs = tuple((s.name, s.name) for s in spec.inputs)
-        outputs = tuple(r.source for r in readings)
-        mixes = may_mix(config.models[name], spec)
-        calls = (Call(model=name, inputs=inputs, outputs=outputs, version=version, mixes=mixes),)
-    seat = Seat(
-        name=name,
-        target=name,
-        source=calls[0] if calls else None,
-        weight=1.0,
-        required=True,  # so that its own failure, not a quorum, is what the caller is told
-        timeout_s=None,
-        readings=readings,
-        barred=None if calls else Cause.MEMBER_NOT_READY,
-        problem="" if calls else "its model is not known yet",
-    )
-    merge = Merge(
-        name=name,
-        strategy=strategy,
-        seats=(seat,),
-        quorum=_default_quorum(strategy),
-        nonfinite="pass",
-        deadline_s=None,
-        outputs=tuple(r.spec for r in readings),
-    )
-    return Plan(
-        name=name,
-        version=version or (spec.version if spec else ""),
-        kind="",
-        merge=merge,
-        calls=calls,
-        inputs=spec.inputs if spec else (),
-        max_rows=_rows(config, name, spec) if spec else 0,
-        deadline_s=config.server.deadline_s,
-    )
-
-
 def _awaits(source: Call | Merge | None) -> bool:
     """Tell whether more outputs may come, because a model below is not known yet."""
     if not isinstance(source, Merge):
@@ -142,10 +93,6 @@ def _awaits(source: Call | Merge | None) -> bool:
 def _default_quorum(strategy: Strategy) -> Quorum | None:
     # where the first answer decides, one is enough; elsewhere every member counts
     return Quorum(count=1) if strategy.traits.arrival_dependent else None
-
-
-def _rows(config: Config, name: str, spec: ModelSpec) -> int:
-    return (config.models[name].max_rows or spec.max_rows) if spec.batches else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +307,7 @@ class _Compiler:
             raise EdgeError(min(wrong), f"{member.target!r} has no input {min(wrong)!r}; it takes {listed}")
         mixes = may_mix(self._config.models[member.target], spec)
         call = self._wiring.call(member.target, spec, sources, mixes=mixes)
-        self._max_rows.append(_rows(self._config, member.target, spec))
+        self._max_rows.append(most_rows(self._config, member.target, spec))
         outputs = [with_rows(s, spec) for s in spec.outputs]
         return _Compiled(self._read(ensemble, index, replace(seat, source=call), member, outputs), outputs)
 

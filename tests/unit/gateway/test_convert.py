@@ -19,7 +19,7 @@ from gateway.edge.convert import (
     to_model_infer,
     to_quorum,
 )
-from gateway.engine.compile import compile_model
+from gateway.engine.single import compile_model
 from gateway.values import Rider
 from protos import oip
 from protos.errors import AccordError, Cause, Outcome, Reason

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gateway.engine.compile import Problem, compile_ensemble, compile_model
+from gateway.engine.compile import Problem, compile_ensemble
 from gateway.engine.plan import Call, Merge, Plan
+from gateway.engine.single import compile_model
 from protos.errors import Cause
 from protos.tensor import TensorSpec
 from tests.clock import run

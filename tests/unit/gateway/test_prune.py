@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gateway.engine import derive
-from gateway.engine.compile import MAX_SEATS, compile_ensemble, compile_model
+from gateway.engine.compile import MAX_SEATS, compile_ensemble
 from gateway.engine.override import Overrides, apply
 from gateway.engine.plan import seats_of
+from gateway.engine.single import compile_model
 from protos.errors import Cause
 from protos.tensor import TensorSpec
 from tests.clock import run

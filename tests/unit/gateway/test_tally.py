@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from gateway.engine.compile import compile_ensemble, compile_model
+from gateway.engine.compile import compile_ensemble
+from gateway.engine.single import compile_model
 from gateway.strategies.base import Array, Ask, Mask, State
 from gateway.strategies.first import First
 from gateway.strategies.means import Mean
