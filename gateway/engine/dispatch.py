@@ -13,9 +13,8 @@ from protos.errors import Cause
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.engine.plan import Call, Source
+    from gateway.engine.plan import Call, Feed, Source
     from gateway.engine.tally import Tally
-    from gateway.engine.upstream import Upstream
     from gateway.members.member import Member
     from gateway.strategies.base import Mask
     from gateway.values import Batch, Rider
@@ -64,7 +63,7 @@ class Dispatch:
         members: The models that can be asked, by name.
         batch: The batch.
         on_end: Called when a call has ended.
-        upstream: Where calls find what they read of others.
+        read: Returns what a call reads of others, for some rows.
     """
 
     def __init__(
@@ -72,10 +71,10 @@ class Dispatch:
         members: Mapping[str, Member],
         batch: Batch,
         on_end: Callable[[], None],
-        upstream: Upstream | None = None,
+        read: Callable[[Sequence[Feed], Mask], Tensor] | None = None,
     ) -> None:
         self._members = members
-        self._upstream = upstream
+        self._read = read
         self._batch = batch
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -172,8 +171,8 @@ class Dispatch:
                 if source in inputs:
                     tensors[own] = inputs[source] if every else inputs[source].take(rows)
             else:
-                assert self._upstream is not None  # noqa: S101 - a plan whose calls read others has them
-                tensors[own] = self._upstream.tensor(source, rows)
+                assert self._read is not None  # noqa: S101 - a plan whose calls read others says how
+                tensors[own] = self._read(source, rows)
         return tensors
 
 

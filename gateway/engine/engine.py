@@ -90,7 +90,8 @@ class _Execution:
         self._changed = asyncio.Event()
         above = plan.upstream
         self._upstream = Upstream(above, batch.n, batches=plan.batches) if above is not None else None
-        self._dispatch = Dispatch(members, batch, self._call_ended, self._upstream)
+        read = self._upstream.tensor if self._upstream is not None else None
+        self._dispatch = Dispatch(members, batch, self._call_ended, read)
         self._flat = plan.flat and all(call.mixes or len(batch.riders) == 1 for call in plan.calls)
         self._gathering = False
         self._riders = sorted(batch.riders, key=lambda rider: rider.rows.start)
