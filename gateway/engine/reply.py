@@ -175,7 +175,10 @@ def _cause_of(rider: Rider, verdicts: Mapping[Cause, Mask]) -> Cause | None:
 
 
 def _alike(moment: Moment, riders: Sequence[Rider]) -> Iterator[list[Rider]]:
-    whole = moment.batch.within(_complete(moment.root), riders)
+    complete = _complete(moment.root)
+    if moment.upstream is not None:  # an ensemble that feeds may answer though a member of it is lost
+        complete &= _complete(moment.upstream)
+    whole = moment.batch.within(complete, riders)
     if whole:
         yield whole
     if len(whole) < len(riders):
