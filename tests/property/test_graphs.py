@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.values import reserve_s
+from gateway.values import Failure, Rider, reserve_s
 from protos.errors import Cause
 from tests.clock import run
-from tests.fakes import FakeMember, Turn, adds, compiled, drive, ensemble, fails, outcomes, riders, spec
+from tests.fakes import (
+    Cascade,
+    Delivered,
+    FakeMember,
+    Turn,
+    adds,
+    compiled,
+    drive,
+    ensemble,
+    fails,
+    outcomes,
+    riders,
+    spec,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
+
+    from gateway.values import Answer, Question
 
 CAUSES = (Cause.WORKER_CRASHED, Cause.MEMBER_INTERNAL, Cause.DEVICE_OOM)
 DEADLINES_S = (0.3, 1.0, 30.0)
@@ -110,3 +125,121 @@ def test_a_graph_answers_what_its_members_would_one_after_another(
         if ends[i] < min(closes, got[0].at):
             assert told[f"m{i}"] == (("FAILED", cause.name) if cause else ("OK", ""))
     assert got[0].at <= closes
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One seat of a graph whose riders fare differently.
+
+    Args:
+        reads: The seat that it reads, and which of two parts if that is an ensemble; None = the request.
+        nested: Whether it is an ensemble of two models side by side.
+        mixes: Whether rows of several riders ride in its calls; else some of them fail.
+        after_s: How long it takes.
+        adds: What it adds to what it reads.
+        timeout_s: How long it is waited for.
+        counts: Whether it counts whoever reads it.
+    """
+
+    reads: tuple[int, str] | None
+    nested: bool
+    mixes: bool
+    after_s: float
+    adds: float
+    timeout_s: float | None
+    counts: bool
+
+    def member(self, i: int, graph: list[Seat], *, read: bool) -> dict[str, Any]:
+        """Return it as the configuration has it."""
+        seat: dict[str, Any] = (
+            {"ensemble": f"inner{i}", "name": f"m{i}"} if self.nested else {"model": f"m{i}"}
+        )
+        if self.reads is not None:
+            above, part = self.reads
+            output = f"{part}{above}.y" if graph[above].nested else "y"
+            seat["inputs"] = {"x": {"member": f"m{above}", "output": output}}
+        if self.timeout_s is not None:
+            seat["timeout_s"] = self.timeout_s
+        if self.counts and read:
+            seat["counts"] = True
+        if self.nested and (self.counts or not read):
+            seat["outputs"] = {"y": f"m{i}.y"}
+        return seat
+
+    def models(self, i: int) -> dict[str, FakeMember]:
+        """Return the models that answer for it."""
+
+        def says(question: Question) -> Answer | Failure:
+            # the units of what it reads tell whose it is, and each seat fails for other riders
+            rider = round(float(question.inputs["x"].array()[0, 0])) % 4
+            return Failure(CAUSES[i % 3]) if not self.mixes and rider == i % 4 else adds(self.adds)(question)
+
+        own = FakeMember(spec(f"m{i}", independent=self.mixes), Turn(says=says, after_s=self.after_s))
+        other = FakeMember(spec(f"n{i}"), Turn(says=adds(self.adds), after_s=self.after_s / 2))
+        return {f"m{i}": own, f"n{i}": other} if self.nested else {f"m{i}": own}
+
+
+@st.composite
+def seats(draw: DrawFn) -> list[Seat]:
+    size = draw(st.integers(2, 6))
+    return [
+        Seat(
+            reads=draw(st.sampled_from([None, *((above, part) for above in range(i) for part in "mn")])),
+            nested=draw(st.booleans()),
+            mixes=draw(st.booleans()),
+            after_s=draw(st.sampled_from([0.0, 0.1, 0.25, 0.6])) + 2.0**i / 10_000,
+            adds=draw(st.sampled_from([-400.0, 0.0, 400.0])),
+            timeout_s=draw(st.sampled_from([None, None, 0.2001])),
+            counts=draw(st.booleans()),
+        )
+        for i in range(size)
+    ]
+
+
+def told(delivered: Delivered, rider: Rider) -> dict[str, Any]:
+    """Return what a rider can tell of its reply but how often and how long others were asked."""
+    reply = delivered.reply
+    return {
+        "at": round(delivered.at, 6),
+        "reason": delivered.reason,
+        "y": delivered.of(rider) if reply.outputs else [],
+        "seats": [(s.seat, s.outcome, s.cause, s.message) for s in reply.report.seats],
+    }
+
+
+@given(
+    seats(),
+    st.lists(st.sampled_from(DEADLINES_S), min_size=2, max_size=4),
+    st.dictionaries(st.integers(0, 3), st.sampled_from([0.05, 0.15, 0.55]), max_size=2),
+    st.booleans(),
+)
+def test_a_rider_fares_in_company_as_it_fares_alone(
+    graph: list[Seat], deadlines_s: list[float], leaves: dict[int, float], waves: bool
+) -> None:
+    """Whatever others lose, however soon they leave or must be answered: values, causes, time and words."""
+    if waves:  # of an ensemble that counts and feeds, each merge asks by itself when its turn comes
+        graph = [replace(seat, counts=seat.counts and not seat.nested) for seat in graph]
+    read = {seat.reads[0] for seat in graph if seat.reads is not None}
+    configured = [seat.member(i, graph, read=i in read) for i, seat in enumerate(graph)]
+    ensembles = {
+        f"inner{i}": ensemble({"model": f"m{i}"}, {"model": f"n{i}"}, kind="tasks", quorum=1)
+        for i, seat in enumerate(graph)
+        if seat.nested
+    }
+    ensembles["e"] = ensemble(*configured, quorum=1)
+
+    def ask(x: list[float], aboard: list[Rider], leaving: dict[int, float]) -> dict[str, dict[str, Any]]:
+        members = {name: model for i, seat in enumerate(graph) for name, model in seat.models(i).items()}
+        plan = compiled(members, ensembles, strategy=Cascade() if waves else None)
+        gone = [(at, aboard[i]) for i, at in leaving.items() if i < len(aboard)]
+        got = run(drive(members, plan, x, *aboard, leaving=gone))
+        assert all(model.running == 0 for model in members.values())
+        return {rider.id: told(each, rider) for each in got for rider in each.reply.riders}
+
+    aboard = riders(*deadlines_s)
+    together = ask([float(i) for i in range(len(aboard))], aboard, leaves)
+    for i, rider in enumerate(aboard):
+        if i in leaves:
+            continue
+        alone = ask([float(i)], [rider.seated(slice(0, 1))], {})
+        assert together[rider.id] == alone[rider.id]

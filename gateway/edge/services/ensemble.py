@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from accord.v1 import ensemble_pb2 as pb
 from gateway.edge.convert import from_infer, to_infer, to_infer_stream, to_quorum
-from gateway.engine.plan import Call, Merge
+from gateway.engine.plan import Call, Merge, seats_of
 from protos.service import Method, ServerStream
 
 if TYPE_CHECKING:
@@ -119,28 +119,51 @@ class EnsembleService:
         if not plan.kind:
             return []
         above = plan.upstream.seats if plan.upstream else ()
+        problems: list[str] = []
+        for seat in above:  # each after those that it reads
+            problems.append(self._problem(seat, above, problems))
         feeders = [seat for seat in above if not seat.counts]
-        return [self._member(seat, above) for seat in (*plan.merge.seats, *feeders)]
+        return [
+            pb.MemberDescription(
+                seat=seat.name,
+                model=seat.target,
+                weight=seat.weight,
+                required=seat.required,
+                timeout_s=seat.timeout_s or 0.0,
+                ready=not (problem := self._problem(seat, above, problems)),
+                problem=problem,
+                feeder=not seat.counts,
+                reads=[above[i].name for i in _read_by(seat, above)],
+            )
+            for seat in (*plan.merge.seats, *feeders)
+        ]
 
-    def _member(self, seat: Seat, above: Sequence[Seat]) -> pb.MemberDescription:
-        feeds = seat.source.feeds if isinstance(seat.source, Call) else ()
-        problem = seat.problem
-        if not problem and isinstance(seat.source, Merge):
-            nested = self._catalog.plan(seat.target)
-            problem = "" if self._catalog.ready(nested) else "its quorum cannot be reached now"
-        elif not problem and not self._catalog.model_ready(seat.target):
-            problem = "its model is not ready"
-        return pb.MemberDescription(
-            seat=seat.name,
-            model=seat.target,
-            weight=seat.weight,
-            required=seat.required,
-            timeout_s=seat.timeout_s or 0.0,
-            ready=not problem,
-            problem=problem,
-            feeder=not seat.counts,
-            reads=dict.fromkeys(above[feed.seat].name for feed in feeds),
-        )
+    def _problem(self, seat: Seat, above: Sequence[Seat], problems: Sequence[str]) -> str:
+        """Return why a member cannot be asked now, or nothing; ``problems`` are those of what it reads."""
+        if seat.problem:
+            return seat.problem
+        if isinstance(seat.source, Merge):
+            if not self._catalog.ready(self._catalog.plan(seat.target)):
+                return "its quorum cannot be reached now"
+        elif not self._catalog.model_ready(seat.target):
+            return "its model is not ready"
+        lost = next((above[i].name for i in _read_by(seat, above) if problems[i]), "")
+        return f"it reads {lost!r}, which is not ready" if lost else ""
+
+
+def _read_by(seat: Seat, above: Sequence[Seat]) -> list[int]:
+    """Return the upstream seats that a member reads; of an ensemble, those outside that its members read."""
+    inside, found, seen = [seat], dict[int, None](), set[int]()
+    while inside:
+        source = inside.pop().source
+        below = [inner.source for inner in seats_of(source)] if isinstance(source, Merge) else [source]
+        for i in (feed.seat for call in below if isinstance(call, Call) for feed in call.feeds):
+            if not above[i].name.startswith(f"{seat.name}/"):
+                found[i] = None
+            elif i not in seen:
+                seen.add(i)
+                inside.append(above[i])
+    return list(found)
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> list[pb.TensorDescription]:

@@ -243,3 +243,43 @@ async def test_all_listeners_drain_at_once() -> None:
     async with asyncio.timeout(5):
         await listeners.stop(1.0)
     assert both.parties == 2
+
+
+# --- descriptions --------------------------------------------------------------------------------------
+
+
+def test_a_member_is_described_with_what_it_reads() -> None:
+    """Also where it is an ensemble; it is as ready as that."""
+    members = fakes(first=late(0.0), enc=late(0.0), head=late(0.0), a=late(0.0))
+    y = {"member": "enc", "output": "y"}
+    ensembles = {
+        "e": ensemble(
+            {"model": "first"},
+            {"model": "enc", "inputs": {"x": {"member": "first", "output": "y"}}},
+            {"model": "head", "inputs": {"x": y}},
+            {"ensemble": "inner", "inputs": {"x": y}},
+        ),
+        "inner": ensemble(*seats("head"), {"model": "a", "inputs": {"x": {"member": "head", "output": "y"}}}),
+    }
+    served = Served(members, ensembles)
+
+    def described() -> dict[str, tuple[list[str], bool, str]]:
+        request = pb.DescribeEnsembleRequest(ensemble="e")
+        told = run(served.ensembles.describe_ensemble(request, CALL)).members
+        return {each.seat: (list(each.reads), each.feeder, each.problem) for each in told}
+
+    assert described() == {
+        "head": (["enc"], False, ""),
+        "inner": (["enc"], False, ""),
+        "first": ([], True, ""),
+        "enc": (["first"], True, ""),
+        "inner/head": (["enc"], True, ""),
+    }
+    members["first"].ready = False
+    assert {seat: problem for seat, (_, _, problem) in described().items()} == {
+        "first": "its model is not ready",
+        "enc": "it reads 'first', which is not ready",
+        "head": "it reads 'enc', which is not ready",
+        "inner": "it reads 'enc', which is not ready",
+        "inner/head": "it reads 'enc', which is not ready",
+    }
