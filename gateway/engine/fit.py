@@ -68,7 +68,7 @@ def _prove(
     fitting: list[SeatSpec] = []
     outputs: tuple[TensorSpec, ...] = ()
     proved: list[Seat] = []
-    graph = any(member.reads for member in ensemble.members)
+    read = frozenset[str]().union(*(member.reads for member in ensemble.members))
     for index, seat in seats.items():
         if seat.barred:
             proved.append(seat)
@@ -76,7 +76,7 @@ def _prove(
         try:
             outputs = strategy.outputs([*fitting, seat.spec()])
         except StrategyError as error:
-            unread = f"; no member reads {seat.name!r} either" if graph else ""
+            unread = f"; no member reads {seat.name!r} either" if read and seat.name not in read else ""
             proved.append(bar(index, f"{error}{unread}"))
             continue
         needed = strategy.reads(seat.spec())

@@ -51,6 +51,7 @@ class Wiring:
         self._batches: bool | None = None
         self._numbers: dict[_Key, int] = {}
         self._upstream: list[Seat] = []
+        self._size = 0
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -65,8 +66,7 @@ class Wiring:
     @property
     def size(self) -> int:
         """How many seats feed others, nested ones counted."""
-        nested = (seat.source for seat in self._upstream if isinstance(seat.source, Merge))
-        return len(self._upstream) + sum(1 for merge in nested for _ in seats_of(merge))
+        return self._size
 
     def call(self, model: str, spec: ModelSpec, sources: Mapping[str, Source], *, mixes: bool) -> Call:
         """Wire one call, and enter what it reads into the request's inputs.
@@ -118,6 +118,8 @@ class Wiring:
         if number == len(self._upstream):
             readings = tuple(Reading(source=spec.name, spec=spec) for spec in outputs)
             self._upstream.append(replace(seat, name=name, required=False, readings=readings))
+            below = seats_of(seat.source) if isinstance(seat.source, Merge) else ()
+            self._size += 1 + sum(1 for _ in below)
         else:
             self._upstream[number] = _both(self._upstream[number], replace(seat, name=name))
         return Feed(number, output)

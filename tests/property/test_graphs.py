@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.values import Failure, Rider, reserve_s
@@ -207,6 +207,7 @@ def told(delivered: Delivered, rider: Rider) -> dict[str, Any]:
     }
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     seats(),
     st.lists(st.sampled_from(DEADLINES_S), min_size=2, max_size=4),

@@ -708,6 +708,16 @@ def test_a_graph_has_a_bounded_number_of_seats() -> None:
     assert all("nest less" in problem.message for problem in problems)
 
 
+def test_one_that_cannot_be_merged_but_is_read_is_not_called_unread() -> None:
+    """It feeds its reader all the same."""
+    odd = [TensorSpec("z", "FP32", (-1, 1))]
+    models = {"a": spec("a"), "odd": spec("odd", outputs=odd), "head": spec("head")}
+    members = [*seats("a"), {"model": "odd", "counts": True}, reads("head", "odd", "z")]
+    (problem,) = problems_of(models, *members)
+    assert problem.seat == 1
+    assert "reads" not in problem.message
+
+
 def test_an_optional_input_that_nobody_takes_is_told() -> None:
     """Else a slip of the pen would go unseen."""
     (problem,) = problems_of({"a": spec("a")}, *seats("a"), optional_inputs=["image"])
