@@ -526,9 +526,12 @@ def test_a_part_of_an_ensemble_that_cannot_be_made_is_missed_by_nobody() -> None
 def test_a_request_that_leaves_nobody_is_told_what_it_lacks() -> None:
     """Rather than that a quorum was missed."""
     members = fakes(a=late(0.0))
-    plan = compiled(members, {"e": ensemble(*seats("a"), optional_inputs=["x"])})
-    with pytest.raises(AccordError, match="input 'x' is missing"):
-        lacking(plan, frozenset("x"))
+    for quorum in ({}, {"quorum": 1}, {"quorum": {"weight": 0.5}}):
+        inner = ensemble(*seats("a"), **quorum)
+        outer = ensemble({"ensemble": "inner"}, optional_inputs=["x"], **quorum)
+        plan = compiled(members, {"e": outer, "inner": inner})
+        with pytest.raises(AccordError, match="input 'x' is missing"):
+            lacking(plan, frozenset("x"))
 
 
 def test_a_plan_is_ready_when_what_feeds_it_is() -> None:
