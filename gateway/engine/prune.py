@@ -54,7 +54,7 @@ def _below(seat: Seat) -> Seat:
 
 
 def at_most(quorum: Quorum | None, seats: Sequence[Seat]) -> Quorum | None:
-    """Return a quorum that the chosen seats can reach, one at least; a share of the weight is one of theirs."""
+    """Return a quorum that the chosen seats can reach, one at least; a share of weight is one of theirs."""
     if quorum is None or quorum.count is None:
         return quorum
     return Quorum(count=min(quorum.count, max(1, sum(seat.chosen for seat in seats))))

@@ -439,6 +439,24 @@ def test_two_seats_that_ask_the_same_wait_as_long_as_either() -> None:
     assert len(members["enc"].asked) == 1
 
 
+def test_an_ensemble_may_read_an_ensemble() -> None:
+    """Each is asked when its reader needs it, and is not taken for one whose members have all been heard."""
+    members = fakes(a=late(1.0, 1.0), b=late(1.0, 10.0), c=late(1.0, 100.0), head=late(0.0))
+    graph = {
+        "e": ensemble(
+            {"ensemble": "one"},
+            {"ensemble": "two", "inputs": {"x": {"member": "one", "output": "y"}}},
+            {"ensemble": "three", "inputs": {"x": {"member": "two", "output": "y"}}},
+            reads("head", "three"),
+        ),
+        "one": ensemble(*seats("a")),
+        "two": ensemble(*seats("b")),
+        "three": ensemble(*seats("c")),
+    }
+    got = one(members, graph, [0.0])
+    assert (got.reason, got.at, got.y) == ("", 3.0, [111.0])
+
+
 def test_nothing_is_asked_for_outputs_that_nobody_wants() -> None:
     """Neither the seat that owes them nor what it would have read."""
     members = fakes(enc=late(0.0, 1.0), a=late(0.0, 10.0), b=late(0.0, 20.0))
