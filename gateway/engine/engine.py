@@ -226,7 +226,7 @@ class _Execution:
         """Start the next waves of all merges, and the calls whose inputs came; tell whether one did."""
         acted = self._ask(self._root, now)
         if self._upstream is not None:
-            # from the last on: what one of them starts stands before it, and must be asked before it may close
+            # from the last on: what one of them starts stands before it, to be asked before it may close
             for nested in reversed(self._upstream.tally.nested.values()):
                 acted |= self._ask(nested, now)
             acted |= self._upstream.lose(now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +100,7 @@ def test_a_graph_answers_what_its_members_would_one_after_another(
         asked = members[f"m{i}"].asked
         if lost is None and began < closes:
             (question,) = asked
-            assert question.at == began
+            assert question.at == pytest.approx(began)
             ends.append(began + node.after_s)
             causes.append(node.cause)
         else:
