@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.engine.derive import lacking, wanting
+from gateway.engine.override import Overrides, apply
 from gateway.values import Failure, Rider, reserve_s
-from protos.errors import Cause
+from protos.errors import Cause, Outcome
 from tests.clock import run
 from tests.fakes import (
     Cascade,
@@ -22,6 +25,7 @@ from tests.fakes import (
     drive,
     ensemble,
     fails,
+    one_of,
     outcomes,
     riders,
     spec,
@@ -30,6 +34,7 @@ from tests.fakes import (
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
+    from gateway.engine.plan import Plan
     from gateway.values import Answer, Question
 
 CAUSES = (Cause.WORKER_CRASHED, Cause.MEMBER_INTERNAL, Cause.DEVICE_OOM)
@@ -197,6 +202,20 @@ def seats(draw: DrawFn) -> list[Seat]:
     ]
 
 
+def models_of(graph: list[Seat]) -> dict[str, FakeMember]:
+    """Return the models that answer for all seats."""
+    return {name: model for i, seat in enumerate(graph) for name, model in seat.models(i).items()}
+
+
+def inner_of(graph: list[Seat]) -> dict[str, Any]:
+    """Return the ensembles in its seats."""
+    return {
+        f"inner{i}": ensemble({"model": f"m{i}"}, {"model": f"n{i}"}, kind="tasks", quorum=1)
+        for i, seat in enumerate(graph)
+        if seat.nested
+    }
+
+
 def told(delivered: Delivered, rider: Rider) -> dict[str, Any]:
     """Return what a rider can tell of its reply but how often and how long others were asked."""
     reply = delivered.reply
@@ -223,15 +242,10 @@ def test_a_rider_fares_in_company_as_it_fares_alone(
         graph = [replace(seat, counts=seat.counts and not seat.nested) for seat in graph]
     read = {seat.reads[0] for seat in graph if seat.reads is not None}
     configured = [seat.member(i, graph, read=i in read) for i, seat in enumerate(graph)]
-    ensembles = {
-        f"inner{i}": ensemble({"model": f"m{i}"}, {"model": f"n{i}"}, kind="tasks", quorum=1)
-        for i, seat in enumerate(graph)
-        if seat.nested
-    }
-    ensembles["e"] = ensemble(*configured, quorum=1)
+    ensembles = inner_of(graph) | {"e": ensemble(*configured, quorum=1)}
 
     def ask(x: list[float], aboard: list[Rider], leaving: dict[int, float]) -> dict[str, dict[str, Any]]:
-        members = {name: model for i, seat in enumerate(graph) for name, model in seat.models(i).items()}
+        members = models_of(graph)
         plan = compiled(members, ensembles, strategy=Cascade() if waves else None)
         gone = [(at, aboard[i]) for i, at in leaving.items() if i < len(aboard)]
         got = run(drive(members, plan, x, *aboard, leaving=gone))
@@ -245,3 +259,50 @@ def test_a_rider_fares_in_company_as_it_fares_alone(
             continue
         alone = ask([float(i)], [rider.seated(slice(0, 1))], {})
         assert together[rider.id] == alone[rider.id]
+
+
+@settings(max_examples=100, deadline=None)
+@given(seats(), st.sets(st.integers(0, 5)), st.randoms(use_true_random=False))
+def test_less_that_is_wanted_or_given_changes_nothing_of_the_rest(
+    graph: list[Seat], of_image: set[int], chance: Any
+) -> None:
+    """Wanted outputs and chosen members come out the same; an absent input takes only who needs it."""
+    graph = [replace(seat, timeout_s=None) for seat in graph]
+    read = {seat.reads[0] for seat in graph if seat.reads is not None}
+    configured = [seat.member(i, graph, read=i in read) for i, seat in enumerate(graph)]
+    needs: set[int] = set()
+    for i, seat in enumerate(graph):
+        if seat.reads is None and i in of_image:
+            configured[i]["inputs"] = {"x": "image"}
+        if configured[i].get("inputs") == {"x": "image"} or (seat.reads and seat.reads[0] in needs):
+            needs.add(i)
+    ensembles = inner_of(graph) | {"e": ensemble(*configured, kind="tasks", quorum=1)}
+    if needs:
+        ensembles["e"]["optional_inputs"] = ["image"]
+    members = models_of(graph)
+    whole = compiled(members, ensembles)
+    inputs = {spec.name: np.full((1, 1), 3.0, np.float32) for spec in whole.inputs}
+
+    def outputs(plan: Plan, **given: Any) -> dict[str, float]:
+        reply = one_of(members, plan, given or inputs).reply
+        for seat in reply.report.seats:
+            if given and owner(seat.seat) in needs:
+                assert seat.outcome is Outcome.NOT_ASKED
+        return {name: float(tensor.array()[0, 0]) for name, tensor in reply.outputs.items()}
+
+    def owner(name: str) -> int:
+        return int(name.split("/", maxsplit=1)[0].split(".", maxsplit=1)[0].removeprefix("m"))
+
+    everything = outputs(whole)
+    if everything:
+        some = frozenset(chance.sample(sorted(everything), chance.randint(1, len(everything))))
+        assert outputs(wanting(whole, some)) == {name: everything[name] for name in some}
+        chosen = tuple(sorted({f"m{owner(name)}" for name in some}))
+        apart = {name: y for name, y in everything.items() if f"m{owner(name)}" in chosen}
+        assert outputs(apply(whole, Overrides(members=chosen))) == apart
+    if needs and any(owner(spec.name) not in needs for spec in whole.outputs):
+        cut = lacking(whole, frozenset({"image"}))
+        given = {name: array for name, array in inputs.items() if name != "image"}
+        rest = {name: y for name, y in everything.items() if owner(name) not in needs}
+        assert outputs(cut, **given) == rest
+        assert all(owner(spec.name) not in needs for spec in cut.outputs)
