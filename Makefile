@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 GPU := build/venv-gpu
+TRAIN := build/venv-train
 PROTOS := $(wildcard protos/accord/v1/*.proto)
 # A test run starts about a hundred processes, and uv installs without bytecode: two thirds of each start would be compiling.
 # It is kept outside the tree, so also where PYTHONDONTWRITEBYTECODE asks for a clean one.
@@ -38,6 +39,7 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 	@$(COMPILE) -c $(LOCK) --extra cpu --extra text pyproject.toml -o requirements/runtime-cpu.lock
 	@$(COMPILE) -c $(LOCK) --extra gpu --extra text pyproject.toml -o requirements/runtime-gpu.lock
 	@$(COMPILE) -c $(LOCK) requirements/build.in -o requirements/build.lock
+	@$(COMPILE) -c $(LOCK) --extra cpu --extra train --extra track --extra dev pyproject.toml -o requirements/train.lock
 	@$(COMPILE) -c $(LOCK) -c requirements/runtime-gpu.lock --extra gpu --extra demo --extra dev pyproject.toml requirements/test-gpu.in -o requirements/test-gpu.lock
 	@for input in requirements/peers/*.in; do $(COMPILE) $$input -o $${input%.in}.lock || exit 1; done
 
@@ -91,6 +93,25 @@ $(GPU)/.ready: requirements/test-gpu.lock
 	@echo "Installing the locked dependencies, with CUDA and cuDNN, into $(GPU) ..."
 	@$(GPU)/bin/uv pip sync -q --python $(GPU)/bin/python --require-hashes requirements/test-gpu.lock requirements/installer.lock
 	@touch $@
+
+.PHONY: train-setup
+train-setup: $(TRAIN)/.ready ## Create build/venv-train with everything that training needs: torch with CUDA, 5 GB
+
+$(TRAIN)/.ready: requirements/train.lock pyproject.toml
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	@$(TRAIN)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/installer.lock
+	@echo "Installing the locked dependencies, with torch, into $(TRAIN) ..."
+	@$(TRAIN)/bin/uv pip sync -q --python $(TRAIN)/bin/python --require-hashes requirements/train.lock requirements/installer.lock
+	@$(TRAIN)/bin/uv pip install -q --python $(TRAIN)/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: test-train
+test-train: $(TRAIN)/.ready ## Run the tests that need torch: training, compression, export
+	@$(TRAIN)/bin/python -m pytest tests/training
+
+.PHONY: train-demo
+train-demo: $(TRAIN)/.ready ## Train, compress, distil and export models of reviews, serve them, and compare served with trained
+	@$(TRAIN)/bin/python -m examples.training.demo
 
 .PHONY: cov
 cov: models ## Run all tests with branch coverage

@@ -27,6 +27,7 @@ from bench.machine import Clocks, others
 from bench.report import as_json
 from bench.rounds import Bench, Pace
 from examples import ExampleError
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def _tried(name: str, options: argparse.Namespace, console: Console) -> int:
     """Run a case; one that fails does not keep the others from being run."""
     try:
         _run(name, options, console)
-    except (BenchFailed, ExampleError, OSError) as error:
+    except (BenchFailed, ExampleError, TrainingError, OSError) as error:
         return _refuse(console, f"{name}: {error}", 1)
     except psutil.NoSuchProcess:
         return _refuse(console, f"{name}: a server's process ended; its log is in {options.out / name}", 1)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from docs import conformance, plans, triton
 from gateway.config import Config
 from protos.errors import Cause, Reason
+from training.config import Config as Training
 from workers.model.fields import FIELDS, Effect
 from workers.model.runtime import options
 
@@ -89,6 +90,60 @@ ensembles:
     strategy: {{kind: tasks}}
     members: [{{model: topic}}, {{ensemble: digits, name: page}}]
 ```
+
+{sections}
+"""
+
+TRAINING = """# Configuration of a training
+
+Generated from `training/config` by `make docs`.
+
+One YAML file describes a training, from data to model repository. Unknown keys, double keys and sections that contradict
+each other are refused with file, line and path. Ready-made ones: [examples/training](../examples/training).
+
+```yaml
+data: {{source: vader, split: {{by: document, parts: [0.8, 0.1, 0.1], seed: 0}}, max_length: 64}}
+encoder: {{name: minilm-l6, freeze: 4, cache: true}}
+tasks:
+  polarity: {{kind: classify, labels: [negative, neutral, positive]}}
+  intensity: {{kind: regress, alpha: 0.5}}
+  domain: {{kind: classify, sample_weight: inverse_sqrt_size}}
+train: {{epochs: 2, batch: 32, optimizer: {{kind: adamw, lr: 1e-4, head_lr: 1e-3}}}}
+compress: [{{kind: int8, mode: static, max_loss_pt: 1.0}}, {{kind: distil, student: bag}}]
+export: {{repository: models}}
+```
+
+## Data
+
+Rows come from files or from a corpus that is known by name; several sources follow each other, and each serves the tasks
+whose columns it has.
+
+| source | what it holds |
+|---|---|
+| `.csv` | a line of names, commas, the quotes of RFC 4180, UTF-8 |
+| `.jsonl` | an object a line |
+| `.parquet` | a table |
+| `{{file: dev-v2.0.json, format: squad}}` | questions of SQuAD, version 1 or 2; of several answers all are accepted in scoring |
+| `vader` | 23,703 sentences of editorials, film reviews, product reviews and tweets, each rated by 20 people: `polarity` (negative below -0.5, positive above 0.5), `intensity` (the mean rating, -4 to 4), `alert` (yes from -2 down), `domain`, `document` |
+| `vader-ranking` | the 3,592 sentences of the 263 product reviews that have at least five: `relevance` (the mean rating plus 4), `query` |
+| `vader-cloze` | 1,561 sentences of 404 editorials with a name hidden that stands elsewhere in the editorial: `question`, `context`, `answer`. What a model scores on them is no quality of question answering |
+| `digits` | 1,797 images, 8 x 8: `digit`, `parity` |
+
+An empty cell, an absent key or an absent column means *unlabelled*: the row counts for the tasks that it has a label
+for, and for no other; no class stands for it. By kind a cell holds:
+
+| kind | a cell |
+|---|---|
+| `classify` | a class's name |
+| `multilabel` | names with the separator between them, or just the separator for none of them; or, with `columns`, 0 or 1 in each |
+| `regress` | a finite number |
+| `rank` | a relevance of at least 0; the list is named by the column `query` |
+| `span` | the answer as it stands in the context; where it stands there more than once, `<column>_start` says where |
+
+Rows that share a text, a value of `split.by`, a query or a corpus's document make a group, directly or through other
+rows, and no group is ever in two parts. Parts that the data give (`split.column`, or `part` of a source) are taken as they are;
+groups that are in two of them are refused, with the rows that show it. The data card (`card.json` of a run) holds each
+source's SHA-256 and licence, counts by part, task and class, and fingerprints that any changed label, text or part fails.
 
 {sections}
 """
@@ -175,14 +230,18 @@ def sections(model: type[BaseModel], title: str, seen: set[str]) -> Iterator[str
     seen.add(model.__name__)
     yield f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | type | default | meaning |\n|---|---|---|---|"
     inner: list[tuple[str, type[BaseModel]]] = []
-    for name, field in model.model_fields.items():
+    for key, field in model.model_fields.items():
+        name = field.alias or key
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
         meaning = (field.description or "").replace("\n", " ").replace("|", r"\|")
         yield f"| `{name}` | {_type(field.annotation)} | {default} | {meaning} |"
-        inner += [(name, found) for found in _models(field.annotation) if found.__name__ not in seen]
+        kinds = _models(field.annotation)
+        for found in kinds:
+            kind = f", `kind: {_kind(found)}`" if len(kinds) > 1 else ""
+            inner += [(f"`{name}`{kind}", found)] if found.__name__ not in seen else []
     yield ""
-    for name, found in inner:
-        yield from sections(found, f"`{name}`", seen)
+    for where, found in inner:
+        yield from sections(found, where, seen)
 
 
 def fields(effect: Effect) -> Iterator[str]:
@@ -215,14 +274,19 @@ def _shown(value: Any) -> str:
         return "see below"
     if value is None or value in ((), {}, ""):
         return ""
-    return f"`{', '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f"`{shown}`".replace("|", r"\|")
 
 
 def _type(annotation: Any) -> str:
-    names = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", found.__name__).lower() for found in _models(annotation)]
+    models = _models(annotation)
+    names = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", found.__name__).lower() for found in models]
+    names = [_kind(found) for found in models] if len(models) > 1 else names
     if names:
         many = {"dict": "mapping of ", "tuple": "list of "}
-        return next((word for kind, word in many.items() if f"{kind}[" in str(annotation)), "") + names[0]
+        return next((word for kind, word in many.items() if f"{kind}[" in str(annotation)), "") + " or ".join(
+            names
+        )
     text = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
     literal = [
         a for part in (annotation, *get_args(annotation)) for a in get_args(part) if isinstance(a, str)
@@ -230,6 +294,8 @@ def _type(annotation: Any) -> str:
     if literal:
         number = any(get_args(part)[:1] == (int,) for part in get_args(annotation))
         return " \\| ".join([*(["integer"] if number else []), *(f"`{value}`" for value in literal)])
+    if text.startswith("tuple["):
+        return "list"
     for word, plain in {
         "float": "number",
         "int": "integer",
@@ -239,6 +305,10 @@ def _type(annotation: Any) -> str:
         if word in text:
             return plain
     return "mapping" if "dict" in text else "text"
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["kind"].annotation)[0])
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -256,6 +326,9 @@ def pages() -> dict[Path, str]:
         HERE / "graphs.md": plans.page(),
         HERE / "graphs-plan.svg": plans.picture(),
         HERE / "triton.md": triton.page(),
+        HERE / "training-config.md": TRAINING.format(
+            sections="\n".join(sections(Training, "The file", set())).strip()
+        ),
         HERE / "config.md": CONFIG.format(sections="\n".join(sections(Config, "The file", set())).strip()),
     }
 

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 #: Reasons a test may be skipped for in CI, by their first words: tool chains that a machine may lack.
-ALLOWED_SKIPS = ("needs Go", "needs Node.js", "needs a GPU", "needs a JDK", "needs h2load")
+ALLOWED_SKIPS = (
+    "needs Go",
+    "needs Node.js",
+    "needs a GPU",
+    "needs a JDK",
+    "needs h2load",
+    "needs the extra train",
+)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

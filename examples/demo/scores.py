@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from examples.demo.stats import Interval, bootstrap, paired_bootstrap
+from training.evaluate.compare import Interval, bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from examples.demo.promises import Promise
     from examples.demo.refusals import Refusal
     from examples.demo.scores import Comparison
-    from examples.demo.stats import Interval
     from examples.demo.studies import Studies
     from examples.demo.wrong_graphs import Complaint
+    from training.evaluate.compare import Interval
 
 __all__ = ["as_json", "show"]
 

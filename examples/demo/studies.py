@@ -12,10 +12,10 @@ from examples.demo.asking import ask_all
 from examples.demo.direct import Match, compare, model_outputs, soft_vote
 from examples.demo.outage import Outage, kill_and_watch
 from examples.demo.scores import Comparison, compare_accuracy
-from examples.demo.stats import Interval, bootstrap
 from examples.demo.wrong_graphs import Complaint, check_wrongly
 from examples.models import heldout
 from examples.models.embed import embed
+from training.evaluate.compare import Interval, bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from examples import ExampleError
 from examples.models import heldout
 from examples.models.repository import CARD_FILE, is_current, stamp, write_model
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     try:
         made = [name for family in families for name in _make(family, options, console)]
-    except (ExampleError, OSError) as error:
+    except (ExampleError, TrainingError, OSError) as error:
         console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

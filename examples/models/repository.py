@@ -36,6 +36,11 @@ MODEL_FILE = "1/model.onnx"
 #: Those whose version may change a model.
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 
+#: What examples share with training; the data's pinned hash is in it.
+_DATA = tuple(
+    Path(__file__).parents[2] / "training" / "data" / name for name in ("download.py", "split.py", "vader.py")
+)
+
 _CONFIG_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "BYTES": "TYPE_STRING"}
 
 
@@ -67,9 +72,9 @@ def libraries() -> dict[str, str]:
 
 @cache
 def stamp(folder: Path = Path(__file__).parent) -> str:
-    """Return the hash of a folder's code, the data's pinned hash (which is in it) and the libraries."""
+    """Return the hash of a folder's code, of the reading and splitting of data, and of the libraries."""
     digest = sha256(json.dumps(libraries(), sort_keys=True).encode())
-    for path in sorted(folder.glob("*.py")):
+    for path in (*sorted(folder.glob("*.py")), *_DATA):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ Tasks:
 - ``intensity``: the mean rating itself, -4 to 4.
 - ``domain``: editorial, movie, product or tweet.
 
-No document and no repeated sentence is split between the parts (:mod:`examples.models.split`).
+No document and no repeated sentence is split between the parts (:mod:`training.data.split`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 
-from examples.models import vader
-from examples.models.download import fetch
 from examples.models.family import Data, Family
 from examples.models.fit import Recipe
 from examples.models.heldout import pack
-from examples.models.split import Part, connected, split_groups
 from protos.tensor import TensorSpec
+from training.data import Part, vader
+from training.data.download import fetch
+from training.data.split import connected, split_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def load(downloads: Path, _repository: Path) -> Family:
     """Fetch the corpus if need be, split it, and return it with the recipes.
 
     Raises:
-        ExampleError: If the corpus cannot be had.
+        TrainingError: If the corpus cannot be had.
     """
     corpus = vader.read(fetch(vader.ARCHIVE, downloads))
     return Family(source=SOURCE, max_rows=MAX_ROWS, data=_data(corpus), recipes=_recipes(corpus.lexicon))

@@ -57,7 +57,8 @@ def load(downloads: Path, repository: Path) -> Family:
         repository: Where the encoder is.
 
     Raises:
-        ExampleError: If the corpus or the encoder cannot be had.
+        ExampleError: If the encoder is not there.
+        TrainingError: If the corpus cannot be had.
     """
     texts = reviews.load(downloads, repository).data
     chosen = np.random.default_rng(SEED).permutation(len(texts.inputs["train"]))[:TRAIN_ROWS]

@@ -44,7 +44,8 @@ def load(downloads: Path, repository: Path) -> Family:
         repository: Where the base models are.
 
     Raises:
-        ExampleError: If the corpus or a model cannot be had.
+        ExampleError: If a model is not there.
+        TrainingError: If the corpus cannot be had.
     """
     data = reviews.load(downloads, repository).data
     texts = data.inputs["validation"].tolist()

@@ -8,27 +8,20 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.config.scalars import SEAT_NAME
+from protos.document import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.config.schema import Config, Ensemble, Member
 
-__all__ = ["dangling", "hint"]
+__all__ = ["dangling"]
 
 _Path: TypeAlias = tuple[str | int, ...]
 _Complaints: TypeAlias = "Iterator[tuple[_Path, str]]"
 
 #: What has no effect on a member whose answer does not count.
 _OF_ANSWERS = ("weight", "required", "outputs")
-
-
-def hint(word: str, known: Sequence[str]) -> str:
-    """Return what may have been meant by an unknown word, as the end of a sentence."""
-    close = difflib.get_close_matches(word, known, 1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known keys: {', '.join(known)}" if known else ""
 
 
 def dangling(config: Config) -> _Complaints:

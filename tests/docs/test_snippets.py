@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from gateway.config import load
 from gateway.strategies import registry
 from tests.serving import Served, serve
+from training import config as training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,12 +163,14 @@ def test_shell_snippets_run(demo_of: Callable[[Path], Demo], snippet: Snippet) -
 
 @pytest.mark.parametrize("snippet", of("yaml"), ids=lambda s: s.id)
 def test_yaml_snippets_are_valid(snippet: Snippet, tmp_path: Path) -> None:
-    """A whole configuration loads; a fragment names a strategy with options that it has."""
+    """A whole configuration loads, a training too; a fragment names a strategy with options that it has."""
     tree = YAML(typ="safe").load(snippet.text)
+    path = tmp_path / "accord.yaml"
+    path.write_text(snippet.text)
     if "models" in tree:
-        path = tmp_path / "accord.yaml"
-        path.write_text(snippet.text)
         load(path)
+    elif "tasks" in tree:
+        training.load(path)
     else:
         assert set(tree) == {"strategy"}
         registry.build(tree["strategy"].pop("kind"), tree["strategy"])

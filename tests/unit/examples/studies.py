@@ -8,9 +8,9 @@ from examples.demo.direct import Match
 from examples.demo.outage import Call, Outage
 from examples.demo.refusals import Refusal
 from examples.demo.scores import Comparison, compare_accuracy
-from examples.demo.stats import Interval
 from examples.demo.studies import DigitsStudy, ReviewsStudy, SentimentStudy, Studies
 from examples.demo.wrong_graphs import Complaint
+from training.evaluate.compare import Interval
 
 __all__ = ["call", "comparison", "digits_study", "outage", "reviews_study", "sentiment_study", "studies"]
 

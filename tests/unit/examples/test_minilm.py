@@ -13,8 +13,9 @@ import pytest
 from examples import ExampleError
 from examples.models.minilm import bert
 from examples.models.minilm.__main__ import main
-from examples.models.minilm.export import INT8, WEIGHTS
+from examples.models.minilm.export import INT8
 from examples.models.minilm.safetensors import tensors
+from training.data import minilm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,10 +98,10 @@ def test_the_encoder_sees_no_padding() -> None:
 
 def test_only_the_pinned_archives_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of the right name and wrong content stops the command with the remedy, and leaves no model."""
-    for archive in (WEIGHTS, INT8):
+    for archive in (minilm.ARCHIVE, INT8):
         (tmp_path / archive.name).write_bytes(b"something else")
     assert main(["--downloads", str(tmp_path), "--out", str(tmp_path / "models")]) == 1
     error = capsys.readouterr().err
-    assert WEIGHTS.sha256 in error
+    assert minilm.ARCHIVE.sha256 in error
     assert "remove it and try again" in error
     assert not (tmp_path / "models").exists()

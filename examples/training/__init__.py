@@ -1,0 +1,1 @@
+"""Trainings to try, and a demonstration from raw sentences to a served ensemble."""

@@ -1,0 +1,53 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["whole", "written"]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of ``path`` when it is whole, and vanishes on failure.
+
+    Raises:
+        OSError: If there is no room, or no right to write there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with scratch.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def written(path: Path, content: bytes | str) -> None:
+    """Give a file this content; one that was there before stays until the new one is whole.
+
+    Raises:
+        TrainingError: If there is no room, or no right to write there.
+    """
+    try:
+        with whole(path) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        before = "what was there before is whole" if path.exists() else "nothing is there"
+        raise TrainingError(
+            str(path),
+            f"cannot be written: {error.strerror}, {before}",
+            "make room or name another folder, and resume",
+        ) from None

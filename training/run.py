@@ -1,0 +1,157 @@
+"""A run's folder: what training hands to evaluation, compression and export.
+
+==================== =====================================================================================
+``config.yaml``      The configuration, with paths resolved ``card.json``        The data's card, and with
+what and how long the model was trained ``model.json``       What the model is, but for its weights; with
+``tokenizer.json`` where it reads text ``model.safetensors`` The weights ``history.jsonl``    A line every few
+steps: losses, weights, learning rate; and one for each look at validation ``predictions.npz``  ``rows`` (of
+validation, then of test), and of each task the scores of these rows ``metrics.json``     Losses and metrics
+on both; written last: a folder that has it is finished ``checkpoints/last`` Where the run stands
+``search.json``      Alphas that were tried, best first, if they were looked for
+==================== =====================================================================================
+
+Of individual models, the folder holds one of these for each task, and their predictions and metrics together.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from training.errors import TrainingError
+from training.files import written
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from training.config import Config
+    from training.models import Model
+
+__all__ = ["CHECKPOINT", "Run", "as_json", "is_finished", "write_config", "write_predictions"]
+
+CARD, CONFIG, HISTORY, METRICS, PREDICTIONS = (
+    "card.json", "config.yaml", "history.jsonl", "metrics.json", "predictions.npz",
+)  # fmt: skip
+CHECKPOINT, BEST, SEARCH = "checkpoints/last", "checkpoints/best", "search.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: Where it is.
+        metrics: What ``metrics.json`` says.
+        parts: Of individual models, the run of each task.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    parts: Mapping[str, Run] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read a run.
+
+        Raises:
+            TrainingError: If it is not finished.
+        """
+        try:
+            metrics = json.loads((folder / METRICS).read_text("utf-8"))
+        except FileNotFoundError:
+            raise TrainingError(
+                str(folder),
+                "is no finished run: it has no metrics.json",
+                "train it to its end: accord train --resume",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise TrainingError(str(folder / METRICS), f"cannot be read ({error})", "train again") from None
+        return cls(folder, metrics, {task: cls.read(folder / task) for task in metrics.get("parts", ())})
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What ``card.json`` says."""
+        card: dict[str, Any] = json.loads((self.folder / CARD).read_text("utf-8"))
+        return card
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of ``history.jsonl``."""
+        return [json.loads(line) for line in (self.folder / HISTORY).read_text("utf-8").splitlines()]
+
+    @property
+    def predictions(self) -> dict[str, NDArray[Any]]:
+        """``rows``, and each task's scores of them."""
+        with np.load(self.folder / PREDICTIONS) as file:
+            return dict(file)
+
+    def model(self) -> Model:
+        """Return the model, ready to answer."""
+        from training.models import restore  # noqa: PLC0415 - torch is loaded only for those who want the model
+
+        return restore(self.folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a folder holds a run that came to its end."""
+    return (folder / METRICS).exists()
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write the configuration so that it can be read again from anywhere."""
+    yaml, text = YAML(typ="safe"), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.dump(config.model_dump(mode="json", by_alias=True, exclude_unset=True), text)
+    written(folder / CONFIG, text.getvalue())
+
+
+def write_predictions(folder: Path, rows: NDArray[np.int64], scores: Mapping[str, NDArray[Any]]) -> None:
+    """Write what the model says of rows."""
+    buffer = io.BytesIO()
+    np.savez(buffer, rows=rows, **scores)  # type: ignore[arg-type]
+    written(folder / PREDICTIONS, buffer.getvalue())
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON; numbers that are none become null.
+
+    Example:
+        >>> as_json({"auc": float("nan"), "rows": (1, 2)}).split()
+        ['{', '"auc":', 'null,', '"rows":', '[', '1,', '2', ']', '}']
+    """
+    return json.dumps(_whole(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def lines_until(folder: Path, step: int) -> Sequence[str]:
+    """Return the lines of the history up to a step; what came later did not count in the end."""
+    try:
+        lines = (folder / HISTORY).read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                found.append(line)
+        except ValueError:
+            break  # cut off when the process was killed
+    return found
