@@ -98,7 +98,7 @@ def test_what_ends_one_process_ends_all_and_is_told(how: str, words: str) -> Non
 @pytest.mark.timeout(240)
 def test_a_run_of_two_processes_stops_resumes_and_answers_every_row(tmp_path: Path) -> None:
     dataset = sentences(48)
-    given = config(dataset, epochs=3, processes=2, balance={"kind": "famo"})
+    given = config(dataset, epochs=60, processes=2, balance={"kind": "famo"})
     train(given, dataset, tmp_path / "whole")
 
     def report(progress: Any) -> None:

@@ -61,6 +61,8 @@ def calibrate(
         percentile: Share of the values that ranges cover, in per cent.
         size: Rows of a batch.
     """
+    if not tensors:
+        return {}
     shown = type(model)()
     shown.CopyFrom(model)
     del shown.graph.output[:]

@@ -159,4 +159,4 @@ def _narrowed(source: TextEncoder, width: int) -> Tensor:
     narrow = centred @ axes.flip(1)[:, :width]
     if narrow.shape[1] < width:
         narrow = nn.functional.pad(narrow, (0, width - narrow.shape[1]))
-    return (narrow / narrow.square().mean().sqrt() / 10).float()
+    return (narrow / narrow.square().mean().sqrt()).float()

@@ -1,0 +1,47 @@
+"""A step's gradient is the same however the step is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from tests.training.rows import config, sentences
+from training.models import build
+from training.objectives import Balance
+from training.step import Losses, Stepper
+
+
+@pytest.mark.parametrize("kind", ["fixed", "mgda"])
+def test_pieces_of_like_length_have_the_gradient_of_the_whole(kind: str) -> None:
+    dataset = sentences(40)
+    step = np.arange(40)
+    found: dict[bool, Any] = {}
+    for by_length in (False, True):
+        torch.manual_seed(0)
+        model = build(config(dataset, dropout=0), dataset)
+        feed = model.feed(dataset)
+        losses = Losses(dataset.labels, torch.device("cpu"))
+        stepper = Stepper(
+            Accelerator(cpu=True), model, feed, losses, Balance(kind, [1.0, 0.5, 1.0]), accumulate=1
+        )
+        assert stepper._by_length
+        stepper._by_length = by_length
+        stepper.gradient(step)
+        found[by_length] = len(stepper._mine(step)), {name: p.grad for name, p in model.named_parameters()}
+    assert (found[False][0], found[True][0]) == (1, 5)
+    for name, gradient in found[False][1].items():
+        assert torch.allclose(found[True][1][name], gradient, atol=1e-6), name
+
+
+def test_every_row_of_a_step_is_in_one_of_its_pieces() -> None:
+    dataset = sentences(40)
+    model = build(config(dataset), dataset)
+    losses = Losses(dataset.labels, torch.device("cpu"))
+    stepper = Stepper(
+        Accelerator(cpu=True), model, model.feed(dataset), losses, Balance("fixed", [1.0] * 3), accumulate=3
+    )
+    assert sorted(np.concatenate(stepper._mine(np.arange(10))).tolist()) == list(range(10))
