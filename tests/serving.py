@@ -102,9 +102,15 @@ def serve(config: Path, folder: Path, *, ready: bool = True, **environment: str)
         )
     served = Served(process, log, announce)
     if ready:
-        eventually(
-            lambda: announce.exists() or process.poll() is not None, within_s=30, what="the server is ready"
-        )
+        try:
+            eventually(
+                lambda: announce.exists() or process.poll() is not None,
+                within_s=30,
+                what="the server is ready",
+            )
+        except AssertionError:
+            served.stop()  # nobody else could
+            raise
         assert process.poll() is None, log.read_text()
     return served
 
