@@ -1,19 +1,20 @@
-"""Writing files whole or not at all."""
+"""Writing files and folders whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["whole", "written"]
+__all__ = ["filled", "replaced", "whole", "written"]
 
 
 @contextmanager
@@ -51,3 +52,25 @@ def written(path: Path, content: bytes | str) -> None:
             f"cannot be written: {error.strerror}, {before}",
             "make room or name another folder, and resume",
         ) from None
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a fresh directory that takes the place of ``path`` on success and vanishes on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(Path(scratch) / "old")
+        new.rename(path)
+
+
+def filled(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder and onto the disk: what is renamed before that may be empty after a crash."""
+    for name, content in files.items():
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())

@@ -8,8 +8,6 @@ so that a model is made again exactly when something of that has changed.
 from __future__ import annotations
 
 import json
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import text_format
 
 from protos.oip import model_config
+from training.files import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from protos.tensor import TensorSpec
 
-__all__ = ["CARD_FILE", "Export", "is_current", "libraries", "replaced", "stamp", "write_model"]
+__all__ = ["CARD_FILE", "Export", "is_current", "libraries", "stamp", "write_model"]
 
 CARD_FILE = "card.json"
 LABELS_FILE = "labels.txt"
@@ -112,19 +111,6 @@ def write_model(repository: Path, export: Export) -> None:
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a fresh directory that takes the place of ``path`` on success and vanishes on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        new = Path(scratch) / "new"
-        new.mkdir()
-        yield new
-        if path.exists():
-            path.rename(Path(scratch) / "old")
-        new.rename(path)
 
 
 def _config(export: Export) -> Any:

@@ -7,17 +7,17 @@ same rows are repeated, and the fastest counts, because what disturbs only ever 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.compress.running import answers, open_session
+from training.evaluate.findings import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Cost", "cost"]
+__all__ = ["cost"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,21 +25,6 @@ _PASSES = 3
 _ROWS = 64
 #: Fast models need more rows to be told from the clock's steps.
 _LEAST_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a file costs.
-
-    Args:
-        bytes: Its size.
-        ms_1: CPU milliseconds of a row, asked alone.
-        ms_8: Of a row in a batch of eight.
-    """
-
-    bytes: int
-    ms_1: float
-    ms_8: float
 
 
 def cost(onnx: bytes, feed: Callable[[Array], Mapping[str, Array]], rows: Array) -> Cost:

@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,11 +35,13 @@ from training.evaluate.calibration import KINDS, fit_temperature
 from training.evaluate.metrics import main_metric, measure
 from training.export.interface import Head, scores_of
 from training.export.onnx import check_parity, to_onnx
+from training.files import filled, replaced
 from training.models.spans import best_spans
 from training.objectives.distil import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from training.config import Config
     from training.data import Dataset
@@ -467,18 +466,8 @@ class _Work:
         files = {_ONNX: variant.onnx, _ABOUT: about.encode(), _PREDICTIONS: buffer.getvalue()}
         place = self._run / VARIANTS / variant.name
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{variant.name}.", dir=place.parent) as scratch:
-                new = Path(scratch) / "new"
-                new.mkdir()
-                for name, content in files.items():
-                    with (new / name).open("wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                if place.exists():
-                    place.rename(Path(scratch) / "old")
-                new.rename(place)
+            with replaced(place) as new:
+                filled(new, files)
         except OSError as error:
             raise TrainingError(
                 str(place), f"cannot be written ({error.strerror})", "make room, and compress again"

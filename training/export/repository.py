@@ -36,6 +36,7 @@ from protos.oip import model_config
 from training.data import Kind
 from training.errors import TrainingError
 from training.export.interface import outputs
+from training.files import filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -246,12 +247,7 @@ def _next(model: Path) -> int:
 
 
 def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        with (folder / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            # what is renamed before it is on the disk may be empty after a crash
-            os.fsync(file.fileno())
+    filled(folder, files)
     _sync(folder)
 
 

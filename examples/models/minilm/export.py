@@ -12,9 +12,10 @@ import onnx
 
 from examples.models.minilm import bert
 from examples.models.minilm.safetensors import tensors
-from examples.models.repository import CARD_FILE, libraries, replaced, stamp
+from examples.models.repository import CARD_FILE, libraries, stamp
 from training.data import minilm
 from training.data.download import Archive, fetch
+from training.files import replaced
 
 __all__ = ["INT8", "MODELS", "int8_onnx", "made_by", "make"]
 

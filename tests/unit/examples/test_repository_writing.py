@@ -13,8 +13,9 @@ from sklearn.pipeline import make_pipeline
 
 from examples.models import repository
 from examples.models.export import to_onnx
-from examples.models.repository import Export, is_current, replaced, write_model
+from examples.models.repository import Export, is_current, write_model
 from protos.tensor import TensorSpec
+from training.files import replaced
 from workers.model.interface import declared
 from workers.model.repository import find
 
