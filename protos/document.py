@@ -135,12 +135,12 @@ def read(path: Path, *, keys: str, copy: Path | None = None) -> Document:
     return Document(path, tree)
 
 
-def hint(word: str, known: Sequence[str]) -> str:
-    """Return what may have been meant by an unknown word, as the end of a sentence."""
+def hint(word: str, known: Sequence[str], called: str = "known keys") -> str:
+    """Return what may have been meant by an unknown word, else the known ones, as the end of a sentence."""
     close = difflib.get_close_matches(word, known, 1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known keys: {', '.join(known)}" if known else ""
+    return f"; {called}: {', '.join(known)}" if known else ""
 
 
 def _too_deep(path: Path) -> ConfigError:

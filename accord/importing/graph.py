@@ -16,13 +16,14 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from accord.importing.values import Fault
+from gateway.config.references import circle
+from gateway.engine.wiring import common_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from accord.importing.values import Found
     from protos.model import ModelSpec
@@ -75,11 +76,9 @@ def faults(repository: Mapping[str, Found]) -> list[Fault]:
         name: [step.model for step in steps_of(found.config) if step.model in ensembles]
         for name, found in ensembles.items()
     }
-    if circle := _circle(below):
+    if ring := circle(below):
         wrong.append(
-            Fault(
-                circle[0], "ensemble_scheduling", f"ensembles form a cycle: {' -> '.join(circle)}; break it"
-            )
+            Fault(ring[0], "ensemble_scheduling", f"ensembles form a cycle: {' -> '.join(ring)}; break it")
         )
     return wrong
 
@@ -178,8 +177,8 @@ class _Checked:
             str(step): list(dict.fromkeys(str(by_tensor[t]) for t in step.inputs.values() if t in by_tensor))
             for step in self._steps
         }
-        if circle := _circle(reads):
-            yield self._fault("ensemble_scheduling", f"steps form a cycle: {' -> '.join(circle)}; break it")
+        if ring := circle(reads):
+            yield self._fault("ensemble_scheduling", f"steps form a cycle: {' -> '.join(ring)}; break it")
 
     def _ends(self, spec: ModelSpec | None, side: str) -> dict[str, tuple[TensorSpec, bool]]:
         return {} if spec is None else {tensor.name: (tensor, spec.batches) for tensor in getattr(spec, side)}
@@ -193,15 +192,11 @@ def _misfit(writer: _End, reader: _End) -> str:
     a, b = writer.spec, reader.spec
     if a is None or b is None:
         return ""
-    rows_apart = _alike(a.shape[writer.batches :], b.shape[reader.batches :])
-    if a.datatype == b.datatype and (rows_apart or _alike(a.shape, b.shape)):
+    shapes = (a.shape[writer.batches :], b.shape[reader.batches :]), (a.shape, b.shape)
+    if a.datatype == b.datatype and any(common_shape(*pair) is not None for pair in shapes):
         return ""
     have, want = (f"{spec.datatype} {list(spec.shape)}" for spec in (a, b))
     return f"is {have} from {writer.who}, but {want} for {reader.who}"
-
-
-def _alike(a: Sequence[int], b: Sequence[int]) -> bool:
-    return len(a) == len(b) and all(-1 in (x, y) or x == y for x, y in zip(a, b, strict=True))
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
@@ -210,14 +205,3 @@ def _hint(word: str, known: Iterable[str]) -> str:
     return (
         f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(map(repr, names)) or 'none'}"
     )
-
-
-def _circle(below: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return a circle from its least name back to it, or nothing."""
-    try:
-        TopologicalSorter(below).prepare()
-    except CycleError as error:
-        names = list(reversed(error.args[1]))[1:]
-        first = names.index(min(names))
-        return (*names[first:], *names[: first + 1])
-    return ()

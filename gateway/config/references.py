@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.config.schema import Config, Ensemble, Member
 
-__all__ = ["dangling"]
+__all__ = ["circle", "dangling"]
 
 _Path: TypeAlias = tuple[str | int, ...]
 _Complaints: TypeAlias = "Iterator[tuple[_Path, str]]"
@@ -38,8 +37,8 @@ def dangling(config: Config) -> _Complaints:
         name: [member.ensemble for member in ensemble.members if member.ensemble in config.ensembles]
         for name, ensemble in config.ensembles.items()
     }
-    if circle := _circle(below):
-        yield ("ensembles", circle[0], "members"), f"form a cycle: {' -> '.join(circle)}"
+    if ring := circle(below):
+        yield ("ensembles", ring[0], "members"), f"form a cycle: {' -> '.join(ring)}"
 
 
 def _of_members(config: Config, ensemble: Ensemble, here: _Path) -> _Complaints:
@@ -73,13 +72,13 @@ def _of_edges(ensemble: Ensemble, here: _Path) -> _Complaints:
         for own, source in member.inputs.items():
             for missing in dict.fromkeys(part.member for part in source.reads if part.member not in seats):
                 at = (*here, "members", i, "inputs", own)
-                yield at, f"reads member {missing!r}, which is not there{_meant(missing, seats)}"
+                yield at, f"reads member {missing!r}, which is not there{hint(missing, seats, 'members')}"
     for i, (member, counts) in enumerate(zip(ensemble.members, ensemble.counting, strict=True)):
         if not counts:
             yield from _of_feeder(member, (*here, "members", i), used=member.seat in read)
     reads = {member.seat: sorted(member.reads & set(seats)) for member in ensemble.members}
-    if circle := _circle(reads):
-        yield (*here, "members", seats.index(circle[0]), "inputs"), f"form a cycle: {' -> '.join(circle)}"
+    if ring := circle(reads):
+        yield (*here, "members", seats.index(ring[0]), "inputs"), f"form a cycle: {' -> '.join(ring)}"
     elif not any(ensemble.counting):
         yield (*here, "members"), "only feed each other: let one count by counts: true"
 
@@ -96,12 +95,7 @@ def _of_feeder(member: Member, at: _Path, *, used: bool) -> _Complaints:
             )
 
 
-def _meant(word: str, seats: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, seats, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; members: {', '.join(seats)}"
-
-
-def _circle(below: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def circle(below: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return a circle from its least name back to it, or nothing."""
     try:
         TopologicalSorter(below).prepare()
