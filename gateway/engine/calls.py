@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.engine.plan import Call, Merge
 from gateway.engine.prune import prune
-from gateway.strategies import registry
+from gateway.strategies.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ def upstream_of(name: str, seats: Sequence[Seat]) -> Merge | None:
         return None
     return Merge(
         name=name,
-        strategy=registry.build("tasks", {}),
+        strategy=Tasks(),
         seats=tuple(seats),
         quorum=None,
         nonfinite="pass",  # who reads it answers for what comes of it

@@ -29,6 +29,7 @@ from gateway.engine.single import most_rows
 from gateway.engine.wiring import EdgeError, Wiring, with_rows
 from gateway.strategies import registry
 from gateway.strategies.base import StrategyError
+from gateway.strategies.tasks import Tasks
 from protos.errors import Cause
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class _Compiler:
             return registry.build(ensemble.strategy.kind, ensemble.strategy.options)
         except StrategyError as error:
             self._problems.append(Problem(name, None, str(error)))
-            return registry.build("tasks", {})
+            return Tasks()
 
     def _members(self, name: str, ensemble: Ensemble, sources: Mapping[str, Source]) -> Sequence[_Compiled]:
         """Compile the members, each after those that it reads; return them in config order."""

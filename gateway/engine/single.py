@@ -8,7 +8,7 @@ from gateway.config.schema import Quorum
 from gateway.engine.mixing import may_mix
 from gateway.engine.plan import Call, Merge, Plan, Reading, Seat
 from gateway.engine.wiring import with_rows
-from gateway.strategies import registry
+from gateway.strategies.first import First
 from protos.errors import Cause
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None, version: st
         spec: What is known of it; None = nothing yet.
         version: The version that it asks for, of those that the specification names; empty = none.
     """
-    strategy = registry.build("first", {})
     calls: tuple[Call, ...] = ()
     readings: tuple[Reading, ...] = ()
     if spec is not None:
@@ -49,7 +48,7 @@ def compile_model(config: Config, name: str, spec: ModelSpec | None, version: st
     )
     merge = Merge(
         name=name,
-        strategy=strategy,
+        strategy=First(),
         seats=(seat,),
         quorum=Quorum(count=1),
         nonfinite="pass",

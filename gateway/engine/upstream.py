@@ -135,8 +135,7 @@ class Upstream:
         """Let the upstream seat that a call is of listen to it, if that was not asked for any of the rows."""
         seat = self._seats.get((call.model, call.inputs))
         if seat is not None and self.tally.ask(seat, asked.rows, now).any():
-            asked.listeners.append((self.tally, seat))
-            self._made[seat].append(asked)
+            self.enter(asked, seat)
 
     def enter(self, asked: Asked, seat: int) -> None:
         """Enter that a call was made for an upstream seat."""
