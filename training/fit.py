@@ -37,6 +37,8 @@ __all__ = ["Fit", "Progress", "Stopped"]
 
 #: About as many lines has a history, besides looks at validation.
 _LINES = 400
+#: What a checkpoint keeps of a fit itself.
+_STATE = ("step", "elapsed_s", "cpu_s", "best", "worse", "ended")
 
 
 class Stopped(Exception):  # noqa: N818 - it was asked for
@@ -117,7 +119,7 @@ class Fit:
         self.trackers, self.report, self.asked_to_stop = trackers, report, asked_to_stop
         self.steps = config.train.epochs * order.per_epoch
         self.step = 0
-        self.elapsed_s = 0.0
+        self.elapsed_s, self.cpu_s = 0.0, 0.0
         self.best, self.worse, self.ended = math.inf, 0, False
         self.last: Outcome | None = None
         made = optimizer(model, config.train.optimizer, balance.learned())
@@ -139,7 +141,7 @@ class Fit:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.balance.restore(state["balance"])
-        for name in ("step", "elapsed_s", "best", "worse", "ended"):
+        for name in _STATE:
             setattr(self, name, state[name])
         restore_randomness(state["random"][self.accelerator.process_index])
         if self.accelerator.is_main_process:
@@ -153,13 +155,18 @@ class Fit:
             TrainingError: If a loss is no number, or memory or disk are full.
             Stopped: If a signal asked for it.
         """
-        began, first = time.perf_counter() - self.elapsed_s, self.step
-        started = time.perf_counter()
+        started, first = time.perf_counter(), self.step
+        began, cpu_began = started - self.elapsed_s, time.process_time() - self.cpu_s
+
+        def clocked() -> None:
+            self.elapsed_s = time.perf_counter() - began
+            self.cpu_s = time.process_time() - cpu_began
+
         self.own.train()
         self._thaw()
         while self.step < self.steps and not self.ended:
             self._one()
-            self.elapsed_s = time.perf_counter() - began
+            clocked()
             done, here = self.step - first, time.perf_counter() - started
             named = {} if self.last is None else dict(zip(self.losses.targets, self.last.losses, strict=True))
             self.report(
@@ -174,7 +181,7 @@ class Fit:
                 self._thaw()
             stop = self._stop()
             if stop or epoch_over or self.step % self.config.train.checkpoint_every == 0:
-                self.elapsed_s = time.perf_counter() - began
+                clocked()
                 self.checkpoint()
             if stop and self.step < self.steps:
                 raise Stopped(self.out, self.step)
@@ -200,7 +207,7 @@ class Fit:
             "balance": self.balance.state(),
             "random": everyone,
             "about": self._about(),
-        } | {name: getattr(self, name) for name in ("step", "elapsed_s", "best", "worse", "ended")}
+        } | {name: getattr(self, name) for name in _STATE}
         if self.accelerator.is_main_process:
             save(self.out / CHECKPOINT, state)
 

@@ -223,7 +223,11 @@ def _fitted(job: _Job, report: Callable[[Progress], None], *, model: Any, feed: 
     own.to("cpu").eval()
     if accelerator.is_main_process:
         about = {
-            "seconds": {"prepared": round(prepared_s, 2), "fitted": round(fit.elapsed_s, 2)},
+            "seconds": {
+                "prepared": round(prepared_s, 2),
+                "fitted": round(fit.elapsed_s, 2),
+                "fitted_cpu": round(fit.cpu_s, 2),
+            },
             "steps": fit.step,
             "stopped_early": fit.ended,
             "alphas": dict(zip(targets, fit.balance.alphas.tolist(), strict=True)),
@@ -379,7 +383,8 @@ def _joined(out: Path, parts: Mapping[str, Run]) -> Run:
             for where, found in part.metrics[name].items():
                 metrics[name].setdefault(where, {}).update(found)
     metrics["seconds"] = {
-        name: sum(part.metrics["seconds"][name] for part in parts.values()) for name in ("prepared", "fitted")
+        name: sum(part.metrics["seconds"][name] for part in parts.values())
+        for name in ("prepared", "fitted", "fitted_cpu")
     }
     written(out / CARD, as_json({"data": next(iter(parts.values())).card["data"], "parts": list(parts)}))
     written(out / METRICS, as_json(metrics))
