@@ -113,6 +113,15 @@ test-train: $(TRAIN)/.ready ## Run the tests that need torch: training, compress
 train-demo: $(TRAIN)/.ready ## Train, compress, distil and export models of reviews, serve them, and compare served with trained
 	@$(TRAIN)/bin/python -m examples.training.demo
 
+.PHONY: train-smoke
+train-smoke: $(TRAIN)/.ready ## The same on four thousand sentences, in minutes, to see that the whole chain works
+	@rm -rf build/runs/smoke build/train-smoke
+	@$(TRAIN)/bin/python -m examples.training.demo --config examples/training/smoke.yaml --out build/train-smoke
+
+.PHONY: bench-train
+bench-train: $(TRAIN)/.ready ## Measure every claim of training: an hour and a half
+	@$(TRAIN)/bin/python -m bench.training
+
 .PHONY: cov
 cov: models ## Run all tests with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench import ROOT, BenchFailed
 from bench.cases import CASES, case
 from bench.report import short
-from bench.show import between_markers, describe, markdown
+from bench.show import HOLDS, between_markers, describe, markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["PAGE", "claims", "section", "write"]
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-_HOLDS = {True: "yes", False: "**no**", None: "not measured"}
 
 
 def write(out: Path, page: Path = PAGE) -> None:
@@ -53,7 +52,7 @@ def claims(reports: Sequence[Mapping[str, Any]]) -> str:
             if found is not None and found["low"] != found["high"]:
                 figure += f" ({short(found['low'])}-{short(found['high'])})"
             wanted = f"{'at least' if claim['at_least'] else 'at most'} {claim['bound']:g} {claim['unit']}"
-            rows.append([claim["text"], wanted, figure, _HOLDS[claim["holds"]], f"`{report['command']}`"])
+            rows.append([claim["text"], wanted, figure, HOLDS[claim["holds"]], f"`{report['command']}`"])
     return markdown(["claim", "wanted", "found", "holds", "command"], rows, numbers=5)
 
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from bench.report import Claim, Table
 
-__all__ = ["between_markers", "claim_line", "describe", "markdown", "on_screen"]
+__all__ = ["HOLDS", "between_markers", "claim_line", "describe", "markdown", "on_screen"]
+
+#: Whether a claim holds, as pages say it.
+HOLDS = {True: "yes", False: "**no**", None: "not measured"}
 
 
 def describe(facts: Mapping[str, Any], how: str) -> str:

@@ -1,0 +1,1 @@
+"""What training is held to, measured: ``python -m bench.training``."""

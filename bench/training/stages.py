@@ -1,0 +1,179 @@
+"""Does what the claims are about: whole chains, runs of several seeds, variants, tests.
+
+Each stage leaves what it found in the output folder, and what is found there is not done again: half an hour
+of training survives an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bench import ROOT, BenchFailed
+from bench.machine import Clocks, others
+from bench.training.claims import BAG, INDIVIDUAL, JOINT, LAYERS, UNTAUGHT, Chain, Proof
+from training import loop
+from training.compress.opened import open_run
+from training.compress.variants import compress
+from training.config import Config, Distil, Int8, load
+from training.data.load import load as load_data
+from training.evaluate.metrics import measure
+from training.files import written
+from training.run import write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from training.fit import Progress
+
+__all__ = ["PROOFS", "Stages"]
+
+EXAMPLES = ROOT / "examples" / "training"
+#: What a test shows, and where it is.
+PROOFS: Mapping[str, Sequence[str]] = {
+    "a run killed with SIGKILL goes on to the same bits": (
+        "tests/training/test_loop.py::test_after_kill_9_it_goes_on_as_if_nothing_had_been",
+    ),
+    "two processes have the gradient of the double batch, to 1e-6": (
+        "tests/training/test_processes.py::test_two_processes_have_the_gradient_of_the_whole_batch",
+    ),
+    "controls: shuffled labels fall to chance": (
+        "tests/training/test_loop.py::test_shuffled_labels_fall_to_chance",
+    ),
+    "controls: a split by row is caught": (
+        "tests/unit/training/test_split.py::test_a_split_by_row_is_caught",
+    ),
+    "controls: swapped labels fail the card": (
+        "tests/training/test_export.py::test_swapped_labels_fail_the_card",
+    ),
+    "controls: a perturbed weight fails parity": (
+        "tests/training/test_onnx.py::test_a_perturbed_weight_fails_parity",
+    ),
+    "controls: dynamic int8 fails invariance": (
+        "tests/training/test_compress.py::test_dynamic_eight_bits_do_not",
+    ),
+}
+
+
+class Stages:
+    """The stages, in the order in which they are called.
+
+    Args:
+        out: Where everything goes.
+        tell: Told what is being done.
+        report: Told how far a training is.
+    """
+
+    def __init__(self, out: Path, *, tell: Callable[[str], None], report: Callable[[Progress], None]) -> None:
+        self._out, self._tell, self._report = out, tell, report
+
+    def smoke(self) -> Chain:
+        """Time the short chain."""
+        return self._chain("train-smoke", ["make", "-s", "-C", str(ROOT), "train-smoke"])
+
+    def demo(self) -> Chain:
+        """Time the demonstration from nothing; its run is the first joint one."""
+        config, run = self._config(JOINT, 0), self._run(JOINT, 0)
+        if not self._kept("train-demo").exists():
+            for folder in (run, self._out / "prefix", self._out / "trained"):
+                shutil.rmtree(folder, ignore_errors=True)
+        write_config(self._out / "demo", config)
+        file = self._out / "demo" / "config.yaml"
+        command = ["-m", "examples.training.demo", "--config", str(file), "--out", str(self._out / "demo")]
+        return self._chain("train-demo", [sys.executable, *command])
+
+    def seeds(self, count: int) -> list[Path]:
+        """Train joint and individual models of several seeds, and return their folders."""
+        dataset = load_data(self._config(JOINT, 0))
+        folders = []
+        for seed in range(count):
+            for mode in (JOINT, INDIVIDUAL):
+                config, folder = self._config(mode, seed), self._run(mode, seed)
+                self._tell(f"{mode} model{'s' if mode == INDIVIDUAL else ''}, seed {seed}")
+                loop.train(config, dataset, folder, resume=True, measure=measure, report=self._report)
+                folders.append(folder)
+        return folders
+
+    def variants(self) -> Mapping[str, Mapping[str, Any]]:
+        """Make every variant of the first joint model, and return what was measured of each."""
+        asked = self._config(JOINT, 0)
+        steps = (*asked.compress, *_more(asked))
+        (run,) = open_run(self._run(JOINT, 0), asked.model_copy(update={"compress": steps}))
+        made = compress(run.config, run.dataset, run.model, run.folder, tell=self._tell, report=self._report)
+        return {variant.name: variant.facts for variant in made}
+
+    def proofs(self) -> list[Proof]:
+        """Run the tests that show what no figure does."""
+        kept = self._kept("proofs")
+        if not kept.exists():
+            self._tell("running the tests that show what no figure does")
+            written(
+                kept, json.dumps([asdict(_proof(shows, tests, self._out)) for shows, tests in PROOFS.items()])
+            )
+        return [Proof(**each) for each in json.loads(kept.read_bytes())]
+
+    def _config(self, mode: str, seed: int) -> Config:
+        config, _ = load(EXAMPLES / "reviews.yaml")
+        assert config.export is not None  # noqa: S101 - the example says where to
+        # downloads lie here too, so that the first chain fetches and computes what a fresh clone would
+        data = config.data.model_copy(update={"downloads": self._out / "downloads"})
+        return config.model_copy(
+            update={
+                "data": data,
+                "train": config.train.model_copy(update={"mode": mode, "seed": seed}),
+                "export": config.export.model_copy(
+                    update={"repository": self._out / "trained", "name": "reviews"}
+                ),
+                "out": self._run(mode, seed),
+            }
+        )
+
+    def _run(self, mode: str, seed: int) -> Path:
+        return self._out / "runs" / f"{mode}-{seed}"
+
+    def _kept(self, name: str) -> Path:
+        return self._out / f"{name}.json"
+
+    def _chain(self, name: str, command: Sequence[str]) -> Chain:
+        kept, log = self._kept(name), self._out / f"{name}.log"
+        if not kept.exists():
+            self._tell(f"make {name}: its output goes to {log}")
+            before, began = Clocks.read(), time.perf_counter()
+            with log.open("wb") as file:
+                ended = subprocess.run(  # noqa: S603 - commands of this module
+                    command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False
+                )
+            if ended.returncode:
+                last = log.read_text("utf-8", "replace").strip().splitlines()[-1:]
+                raise BenchFailed(f"make {name} failed: {' '.join(last)} ({log})")
+            minutes = (time.perf_counter() - began) / 60
+            written(kept, json.dumps(asdict(Chain(minutes=minutes, others=others(before, Clocks.read())))))
+        return Chain(**json.loads(kept.read_bytes()))
+
+
+def _more(asked: Config) -> list[Any]:
+    """Return the steps of the claims that the example does without."""
+    bag = next(step for step in asked.compress if isinstance(step, Distil) and step.student == BAG)
+    return [
+        Int8(kind="int8", mode="dynamic"),
+        Distil(kind="distil", student="layers", epochs=2, lr=2e-4),
+        Int8(kind="int8", of="layers", name=LAYERS),
+        # with all the rest alike
+        bag.model_copy(update={"share": 0.0, "name": UNTAUGHT}),
+        Int8(kind="int8", of=BAG),
+    ]
+
+
+def _proof(shows: str, tests: Sequence[str], out: Path) -> Proof:
+    told = out / "proof.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}", *tests]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=False)  # noqa: S603 - as above
+    cases = list(ET.parse(told).iter("testcase"))  # noqa: S314 - written by the line above
+    return Proof(shows=shows, passed=sum(not len(case) for case in cases), tests=len(cases))
