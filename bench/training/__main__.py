@@ -24,7 +24,7 @@ from accord.commands.progress import Shown
 from bench import ROOT, BenchFailed, machine
 from bench.show import claim_line
 from bench.training import pages
-from bench.training.claims import BAG, INDIVIDUAL, JOINT, UNTAUGHT, Found, aims
+from bench.training.claims import BAG, INDIVIDUAL, JOINT, Found, aims
 from bench.training.stages import Stages
 from training.errors import TrainingError
 from training.evaluate import report as reports
@@ -86,17 +86,17 @@ def _measured(out: Path, seeds: int, shown: Shown) -> Found:
     chains = {"train-demo": stages.demo(), "train-smoke": stages.smoke()}
     folders = stages.seeds(seeds)
     facts = stages.variants()
-    proofs = stages.proofs()
+    untaught, proofs = stages.untaught(), stages.proofs()
     shown.tell("comparing on the test rows")
-    first, several = gather(folders[:1]), gather(folders)
-    made = {model.name: model for model in first.models}
+    first, several = gather([folders[0], untaught]), gather(folders)
+    named = {model.name: model for model in first.models}
     # variants are of one seed, and compared with that
     trained = [model for model in several.models if model.role in (Role.JOINT, Role.INDIVIDUAL)]
     found = Found(
         seeds=compare_models(several.dataset, [*trained, *simple(several)]),
         cpu_s={mode: _cpu_s(folders, mode) for mode in (JOINT, INDIVIDUAL)},
         variants=compare_models(first.dataset, first.models, cascades=first.cascades),
-        taught=compare_models(first.dataset, [made[UNTAUGHT], made[BAG]]),
+        taught=compare_models(first.dataset, [named[untaught.name], named[BAG]]),
         facts=facts,
         chains=chains,
         proofs=proofs,

@@ -19,9 +19,10 @@ from bench import ROOT, BenchFailed
 from bench.machine import Clocks, others
 from bench.training.claims import BAG, INDIVIDUAL, JOINT, LAYERS, UNTAUGHT, Chain, Proof
 from training import loop
+from training.compress.distil import BATCH
 from training.compress.opened import open_run
 from training.compress.variants import compress
-from training.config import Config, Distil, Int8, load
+from training.config import Config, Distil, Encoder, Int8, Optimizer, load
 from training.data.load import load as load_data
 from training.evaluate.metrics import measure
 from training.files import written
@@ -109,6 +110,25 @@ class Stages:
         made = compress(run.config, run.dataset, run.model, run.folder, tell=self._tell, report=self._report)
         return {variant.name: variant.facts for variant in made}
 
+    def untaught(self) -> Path:
+        """Train the bag on labels alone, from random weights, as long as the student; return its folder."""
+        config, folder = self._config(UNTAUGHT, 0), self._run(UNTAUGHT, 0)
+        pupil = _bag(config)
+        train = config.train.model_copy(
+            update={
+                "mode": JOINT,
+                "epochs": pupil.epochs,
+                "batch": BATCH,
+                "optimizer": Optimizer(lr=pupil.lr, weight_decay=config.train.optimizer.weight_decay),
+            }
+        )
+        # of the teacher it has how to cut texts into tokens
+        encoder = Encoder(name="bag", width=pupil.width, path=self._run(JOINT, 0))
+        config = config.model_copy(update={"encoder": encoder, "train": train})
+        self._tell("the student without a teacher")
+        loop.train(config, load_data(config), folder, resume=True, measure=measure, report=self._report)
+        return folder
+
     def proofs(self) -> list[Proof]:
         """Run the tests that show what no figure does."""
         kept = self._kept("proofs")
@@ -158,15 +178,18 @@ class Stages:
         return Chain(**json.loads(kept.read_bytes()))
 
 
+def _bag(asked: Config) -> Distil:
+    return next(step for step in asked.compress if isinstance(step, Distil) and step.student == BAG)
+
+
 def _more(asked: Config) -> list[Any]:
     """Return the steps of the claims that the example does without."""
-    bag = next(step for step in asked.compress if isinstance(step, Distil) and step.student == BAG)
     return [
         Int8(kind="int8", mode="dynamic"),
         Distil(kind="distil", student="layers", epochs=2, lr=2e-4),
         Int8(kind="int8", of="layers", name=LAYERS),
-        # with all the rest alike
-        bag.model_copy(update={"share": 0.0, "name": UNTAUGHT}),
+        # with its teacher's embeddings to begin with, but not its answers
+        _bag(asked).model_copy(update={"share": 0.0, "name": "bag-labels"}),
         Int8(kind="int8", of=BAG),
     ]
 

@@ -1,14 +1,16 @@
-"""A text as a bag of its tokens and of the pairs of neighbours, both as sums of vectors.
+"""A text as a bag of its tokens and of the pairs of neighbours, both as sums of vectors, and one layer over it.
 
-There are no layers, and a row takes microseconds.
+A row takes microseconds. In training whole tokens are dropped, so that no answer hangs on one of them.
 
-Source: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017.
+Sources: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017; M. Iyyer et al., "Deep
+Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015 (the layer, dropped words).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from training.models.heads import States
@@ -30,13 +32,13 @@ _FACTOR = 31_337
 
 
 class BagEncoder(nn.Module):
-    """The mean of tokens' and pairs' vectors.
+    """The sum of tokens' and pairs' vectors over the root of how many tokens there are, and a layer.
 
     Args:
         tokenizer: Cuts texts into tokens.
         width: Of the vectors.
         max_length: Most tokens of a text.
-        dropout: Share of the result that is dropped.
+        dropout: Share of tokens that are dropped, and of activations.
     """
 
     kind = "bag"
@@ -46,6 +48,7 @@ class BagEncoder(nn.Module):
         self.tokenizer, self.width, self.max_length = tokenizer, width, max_length
         self.tokens = nn.Embedding(tokenizer.get_vocab_size(), width)
         self.pairs = nn.Embedding(PAIRS, width)
+        self.layer = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.tokens.weight, std=0.1)
         nn.init.zeros_(self.pairs.weight)
@@ -68,7 +71,10 @@ class BagEncoder(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> States:
         """Encode a batch."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
+        if self.training:
+            mask = mask * (torch.rand(mask.shape, device=mask.device) >= self.dropout.p)
         both = mask[:, 1:] * mask[:, :-1]
         pairs = self.pairs((ids[:, :-1] * _FACTOR + ids[:, 1:]) % PAIRS)
         total = (self.tokens(ids) * mask[:, :, None]).sum(1) + (pairs * both[:, :, None]).sum(1)
-        return States(row=self.dropout(total / mask.sum(1, keepdim=True).clamp(min=1)))
+        row = self.dropout(total / mask.sum(1, keepdim=True).clamp(min=1).sqrt())
+        return States(row=self.dropout(torch.relu(self.layer(row))))
