@@ -14,14 +14,16 @@ from torch import nn
 
 from tests.training import small
 from tests.training.test_onnx import HEADS
-from training.compress import variants
+from training.compress import steps
 from training.compress.half import half
 from training.compress.invariance import invariance
 from training.compress.measure import cost
 from training.compress.prune import prune
 from training.compress.quantise import dynamic, prepare
+from training.compress.scores import feed_of, scores_by_task
 from training.compress.students import student
-from training.compress.variants import compress, feed_of, read, scores_by_task
+from training.compress.variant import read
+from training.compress.variants import compress
 from training.data import Part
 from training.errors import TrainingError
 from training.export.onnx import check_parity, to_onnx
@@ -224,7 +226,7 @@ def test_more_loss_than_allowed_is_an_error_that_leaves_no_variant(
 ) -> None:
     """After all choices were tried, it says how near the best came."""
     rows, model, _ = made
-    monkeypatch.setattr(variants._Work, "_lost", lambda *_: {"mood": 7.5})
+    monkeypatch.setattr(steps, "lost_pt", lambda *_: {"mood": 7.5})
     with pytest.raises(TrainingError, match=r"loses at most 1 points on validation; the best loses 7\.50"):
         compress(small.config(tmp_path, compress=[STEPS[0] | {"max_loss_pt": 1}]), rows, model, tmp_path)
     assert [path.name for path in (tmp_path / "variants").iterdir()] == ["fp32"]

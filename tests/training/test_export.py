@@ -95,7 +95,7 @@ def test_swapped_labels_fail_the_card(made: Any, tmp_path: Path) -> None:
     """Two lines of the label file change places: the figures are no longer those of the card."""
     _, rows, model, folder = made
     version = exported(made, "fp32", tmp_path)
-    from training.compress.variants import read
+    from training.compress.variant import read
 
     variant = read(folder, "fp32")
     labels = version.parent / "mood.labels.txt"
@@ -148,7 +148,7 @@ def test_a_worker_answers_texts_as_the_run_does(made: Any, worker: Any) -> None:
         )
     assert described.config.parameters["accord_independent"].string_value == "true", log.read_text()
     got = {name: tensor.array() for name, tensor in answer.items()}
-    from training.compress.variants import read
+    from training.compress.variant import read
 
     kept = read(folder, variant)
     scores = scores_of(got, kept.heads)

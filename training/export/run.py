@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.compress.invariance import invariance
-from training.compress.variants import FP32, VARIANTS, compress, feed_of, read, scores_by_task
+from training.compress.scores import feed_of, inputs_of, scores_by_task
+from training.compress.variant import FP32, VARIANTS, read
+from training.compress.variants import compress
 from training.config import variant as variant_name
 from training.data import Arrays, Pairs, Part, Texts
 from training.errors import TrainingError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from training.compress.opened import Opened
-    from training.compress.variants import Variant
+    from training.compress.variant import Variant
     from training.config import Config
     from training.data import Dataset
     from training.models.model import Model
@@ -130,7 +132,7 @@ def export(
         tolerance = config.export.tolerance if config.export else None
 
         def batch(some: Array) -> dict[str, Any]:
-            return {key: each for key, each in model.collate(dataset, some).items() if key != "offsets"}
+            return inputs_of(model, dataset, some)
 
         check_parity(model, chosen.heads, chosen.onnx, batch, rows[:_PARITY_ROWS], tolerance=tolerance)
     found = invariance(chosen.onnx, feed, rows)
