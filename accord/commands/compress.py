@@ -70,7 +70,7 @@ def command(
 
 
 def _points(lost: float | None) -> str:
-    return "all" if lost is None else f"{lost:+.2f}"
+    return "undefined" if lost is None else f"{lost:+.2f}"
 
 
 def _show(made: Sequence[Mapping[str, Any]]) -> None:

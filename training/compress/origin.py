@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from training.data import Dataset, Labels
     from training.models.model import Model
 
-__all__ = ["origin", "rows_hash", "weights_hash"]
+__all__ = ["data_hash", "origin", "weights_hash"]
 
 _FILES = ("numpy", "onnx", "onnxruntime")
 _MODELS = ("accelerate", "onnxscript", "torch", "transformers")
@@ -36,7 +36,7 @@ def origin(
     config: Config,
     *,
     weights: str,
-    rows: str,
+    data: str,
     source: str = "",
 ) -> dict[str, Any]:
     """Return what a variant follows from, fit for JSON.
@@ -45,10 +45,10 @@ def origin(
         step: What makes it; None: it is the trained model itself.
         config: The run's.
         weights: The hash of the trained weights.
-        rows: The hash of the rows.
+        data: The hash of the rows and their labels.
         source: The hash of the file that the step starts from.
     """
-    found: dict[str, Any] = {"weights": weights, "rows": rows}
+    found: dict[str, Any] = {"weights": weights, "data": data}
     found |= {"kind": "fp32"} if step is None else step.model_dump(mode="json") | {"source": source}
     if isinstance(step, Int8) and step.mode == "static":
         found["seed"] = config.train.seed
@@ -68,7 +68,7 @@ def weights_hash(model: Model) -> str:
     return digest.hexdigest()
 
 
-def rows_hash(model: Model, dataset: Dataset) -> str:
+def data_hash(model: Model, dataset: Dataset) -> str:
     """Return a hash of the rows as a model reads them, of their labels, and of what each is for."""
     digest = sha256(model.feed(dataset).digest.encode())
     for array in (dataset.parts, dataset.groups, dataset.domains):

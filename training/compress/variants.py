@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from training.compress.facts import measured
-from training.compress.origin import origin, rows_hash, weights_hash
+from training.compress.origin import data_hash, origin, weights_hash
 from training.compress.steps import exported, make
 from training.compress.trained import Trained
 from training.compress.variant import FP32, Variant, read, write
@@ -63,7 +63,7 @@ class _Work:
         self._trained = trained
         self._hashes = {
             "weights": weights_hash(trained.model),
-            "rows": rows_hash(trained.model, trained.dataset),
+            "data": data_hash(trained.model, trained.dataset),
         }
         self._models: dict[str, Model] = {FP32: trained.model}
         self._made: dict[str, Variant] = {}
