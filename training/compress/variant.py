@@ -19,18 +19,18 @@ from training.data.dataset import Kind
 from training.errors import TrainingError
 from training.export.interface import Head
 from training.files import filled, replaced
+from training.run import PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["ABOUT", "FP32", "PREDICTIONS", "VARIANTS", "Variant", "described", "read", "write"]
+__all__ = ["ABOUT", "FP32", "VARIANTS", "Variant", "described", "read", "write"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FP32, VARIANTS = "fp32", "variants"
-ABOUT, PREDICTIONS = "variant.json", "predictions.npz"
-_ONNX = "model.onnx"
+ABOUT, _ONNX = "variant.json", "model.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
