@@ -119,7 +119,7 @@ _CONFIDENCE = (
 )
 _COST = (
     "Measured on one core; the time is that of the CPU. Alone = batch: whether a row's answer is its own, "
-    "whatever its neighbours."
+    "whatever its neighbours. Of individual models: all of them together."
 )
 _CASCADE = (
     "The cheap model answers where it is sure enough, the costly one the rest. The threshold is chosen on "

@@ -101,7 +101,10 @@ def gather(folders: Sequence[Path], *, data: Callable[[Config], Dataset] = load_
         histories += _histories(name, group[0])
         if len(group) > 1:
             seeds = ", ".join(str(each.config.train.seed) for each in group)
-            notes.append(f"{name}: the mean over {len(group)} runs, seeds {seeds}; curves are of the first")
+            notes.append(
+                f"{name}: the mean over {len(group)} runs, seeds {seeds}; curves, confidence, cascades "
+                "and cost are of the first"
+            )
     varied = [_varied(name, group[0], notes) for name, group in zip(names, groups, strict=True)]
     alone = sum(bool(found) for found in varied) == 1
     cascades: list[tuple[str, str]] = []

@@ -113,7 +113,9 @@ def test_the_joint_model_is_the_reference_wherever_it_stands(found: Evaluated) -
 def test_runs_of_other_seeds_are_one_model_and_a_note(found: Evaluated) -> None:
     """Their scores stand side by side."""
     assert [len(scores) for scores in found.models[0].scores.values()] == [2, 2, 2]
-    assert found.notes == ("joint: the mean over 2 runs, seeds 0, 1; curves are of the first",)
+    assert found.notes == (
+        "joint: the mean over 2 runs, seeds 0, 1; curves, confidence, cascades and cost are of the first",
+    )
 
 
 def test_what_a_variant_costs_and_whether_its_rows_are_independent_is_known(found: Evaluated) -> None:
