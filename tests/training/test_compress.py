@@ -143,6 +143,16 @@ def test_pruning_cuts_what_is_used_least(made: Any) -> None:
     check_parity(narrow, HEADS, file, lambda some: narrow.collate(rows, some), rows.rows(Part.VALIDATION))
 
 
+def test_padding_has_no_say_in_what_is_cut(made: Any) -> None:
+    """Rows padded to the longest choose the same units as rows alone, though padding activates units too."""
+    rows, model, _ = made
+    some = rows.rows(Part.TRAIN)[:24]
+    together = prune(model, 0.5, [model.collate(rows, some)], lambda _: None)
+    alone = prune(model, 0.5, [model.collate(rows, some[i : i + 1]) for i in range(24)], lambda _: None)
+    for first, second in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_pruning_without_dense_blocks_is_refused(made: Any) -> None:
     """With what to do instead."""
     _, model, _ = made

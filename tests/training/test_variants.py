@@ -13,7 +13,7 @@ import torch
 from tests.training import small
 from tests.training.test_onnx import HEADS
 from training.compress import origin as origins
-from training.compress import teach
+from training.compress import steps, teach
 from training.compress.origin import data_hash, origin
 from training.compress.scores import raw_scores
 from training.compress.steps import make
@@ -229,6 +229,22 @@ def test_another_version_of_a_library_makes_the_variants_anew(
     assert told[before:] == [
         f"{name}: {what} it" for name in ("fp32", "fp16") for what in ("making", "measuring")
     ]
+
+
+def test_what_is_cut_is_judged_on_rows_of_all_sources(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come first may be of one."""
+    _, rows, model, file = made
+    seen: list[Any] = []
+    monkeypatch.setattr(steps, "_PRUNE_ROWS", 64)
+    monkeypatch.setattr(steps, "prune", lambda model, _, batches, __: seen.extend(batches) or model)
+    start, _, _ = trained(made, tmp_path)
+    make(Prune(kind="prune", steps=0), start, file, model, file)
+    tokens = {tuple(ids[ids != 0].tolist()) for batch in seen for ids in batch["input_ids"]}
+    train = rows.rows(Part.TRAIN)
+    late = model.collate(rows, train[len(train) // 2 :])["input_ids"]
+    assert 16 < len(tokens & {tuple(ids[ids != 0].tolist()) for ids in late}) < 48
 
 
 def test_what_overflows_is_refused_and_not_kept(made: Any, tmp_path: Path) -> None:

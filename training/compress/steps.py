@@ -37,7 +37,7 @@ __all__ = ["Made", "exported", "make"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Rows on which a file is held against torch, and of which activations are averaged.
-_PARITY_ROWS, _PRUNE_BATCHES = 96, 8
+_PARITY_ROWS, _PRUNE_ROWS = 96, 256
 #: Of what is trained on after a cut.
 _RECOVERY_LR, _RECOVERY_SHARE, _RECOVERY_TEMPERATURE = 1e-4, 0.5, 2.0
 
@@ -132,11 +132,10 @@ def _heads(model: Model, dataset: Dataset, rows: Array) -> tuple[Head, ...]:
 def _static(step: Int8, trained: Trained, source: Variant, base: Variant) -> Made:
     """Quantise, and leave the worst nodes in fp32 until no task loses more than is allowed."""
     dataset = trained.dataset
-    random = np.random.default_rng(trained.config.train.seed)
     static = prepare(
         source.onnx,
         feed_of(trained.model, dataset),
-        random.permutation(dataset.rows(Part.TRAIN))[: step.rows],
+        _some_rows(trained, step.rows),
         percentile=step.percentile,
         per_channel=step.per_channel,
         reduce_range=step.reduce_range,
@@ -161,9 +160,16 @@ def _static(step: Int8, trained: Trained, source: Variant, base: Variant) -> Mad
     )
 
 
+def _some_rows(trained: Trained, count: int) -> Array:
+    """Draw training rows: those that come first may all be of one source."""
+    random = np.random.default_rng(trained.config.train.seed)
+    drawn: Array = random.permutation(trained.dataset.rows(Part.TRAIN))[:count]
+    return drawn
+
+
 def _pruned(step: Prune, trained: Trained, model: Model, teacher: Variant) -> Made:
     dataset, seed = trained.dataset, trained.config.train.seed
-    rows = dataset.rows(Part.TRAIN)[: _PRUNE_BATCHES * BATCH]
+    rows = _some_rows(trained, _PRUNE_ROWS)
     batches = [inputs_of(model, dataset, rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
 
     def recover(narrow: Any) -> None:
