@@ -194,11 +194,19 @@ STEPS = [
 
 
 def test_variants_are_measured_and_kept(made: Any, tmp_path: Path) -> None:
-    """Each with size, time, metrics and invariance; a second call finds them; a changed file is refused."""
+    """Each with size, time, metrics and invariance; a second call finds them; a changed file is refused.
+
+    What takes long says how far it is, to its end.
+    """
     rows, model, _ = made
     config = small.config(tmp_path, compress=STEPS)
     told: list[str] = []
-    found = compress(config, rows, model, tmp_path, tell=told.append)
+    ends: dict[str, Any] = {}
+    found = compress(
+        config, rows, model, tmp_path, tell=told.append, report=lambda each: ends.update({each.phase: each})
+    )
+    assert {"temperatures", "ranges", "validation, 0 nodes in fp32", "teacher", "training"} <= ends.keys()
+    assert all(each.done == each.total for phase, each in ends.items() if phase != "answering")
     assert [each.name for each in found] == ["fp32", "int8", "int8-dynamic", "bag", "bag-int8"]
     # a bag has no products, but its tables become bytes
     assert len(found[4].onnx) < len(found[3].onnx) / 2

@@ -106,7 +106,8 @@ def exported(trained: Trained, model: Model) -> Made:
     """
     config, dataset = trained.config, trained.dataset
     rows = dataset.rows(Part.VALIDATION)
-    heads = _heads(model, dataset, rows)
+    scores = raw_scores(model, dataset, rows, report=trained.counted("temperatures"))
+    heads = _heads(model, dataset, rows, scores)
 
     def feed(some: Array) -> dict[str, torch.Tensor]:
         return inputs_of(model, dataset, some)
@@ -117,9 +118,8 @@ def exported(trained: Trained, model: Model) -> Made:
     return Made(onnx, heads, model, {"parity": apart})
 
 
-def _heads(model: Model, dataset: Dataset, rows: Array) -> tuple[Head, ...]:
+def _heads(model: Model, dataset: Dataset, rows: Array, scores: Mapping[str, Array]) -> tuple[Head, ...]:
     """Return a model's tasks, with temperatures fitted on these rows where it answers probabilities."""
-    scores = raw_scores(model, dataset, rows)
     heads = []
     for task, answer in model.answers.items():
         temperature = 1.0
@@ -139,6 +139,7 @@ def _static(step: Int8, trained: Trained, source: Variant, base: Variant) -> Mad
         percentile=step.percentile,
         per_channel=step.per_channel,
         reduce_range=step.reduce_range,
+        report=trained.counted("ranges"),
     )
     checked, best = dataset.rows(Part.VALIDATION), np.inf
     for kept in static.tries():

@@ -65,7 +65,7 @@ def check_model(variant: Variant, model: Model, dataset: Dataset, *, tolerance: 
         rows = dataset.rows(Part.VALIDATION)[:_PARITY_ROWS]
         check_parity(model, variant.heads, variant.onnx, batch, rows, tolerance=tolerance)
         return
-    if variant.facts["made_by"].get("weights") != weights_hash(model):
+    if variant.facts.get("made_by", {}).get("weights") != weights_hash(model):
         raise TrainingError(
             f"variant {variant.name!r}",
             "was made of other weights than the run has",
