@@ -69,6 +69,10 @@ def command(
     out.print(f"[green]made:[/] {folder or config.out}/variants", highlight=False)
 
 
+def _points(lost: float | None) -> str:
+    return "undefined" if lost is None else f"{lost:+.2f}"
+
+
 def _show(made: Sequence[Mapping[str, Any]]) -> None:
     tasks = list(dict.fromkeys(task for facts in made for task in facts["tasks"]))
     table = Table(
@@ -83,7 +87,7 @@ def _show(made: Sequence[Mapping[str, Any]]) -> None:
             f"{facts['bytes'] / 1e6:.1f}",
             f"{facts['ms_1']:.3f}",
             f"{facts['ms_8']:.3f}",
-            *(f"{lost[task]:+.2f}" if task in lost else "" for task in tasks),
+            *(_points(lost[task]) if task in lost else "" for task in tasks),
             alike,
         )
     out.print(table)

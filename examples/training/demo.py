@@ -26,7 +26,8 @@ from examples.demo.server import serve
 from protos.document import ConfigError
 from training import loop
 from training.compress.opened import open_run
-from training.compress.variants import VARIANTS, Variant, compress, read
+from training.compress.variant import VARIANTS, Variant, read
+from training.compress.variants import compress
 from training.config import load
 from training.data import Kind, Part, Texts
 from training.data.load import load as load_data

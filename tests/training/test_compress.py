@@ -14,14 +14,16 @@ from torch import nn
 
 from tests.training import small
 from tests.training.test_onnx import HEADS
-from training.compress import variants
+from training.compress import steps
 from training.compress.half import half
 from training.compress.invariance import invariance
 from training.compress.measure import cost
 from training.compress.prune import prune
 from training.compress.quantise import dynamic, prepare
+from training.compress.scores import feed_of, scores_by_task
 from training.compress.students import student
-from training.compress.variants import compress, feed_of, read, scores_by_task
+from training.compress.variant import read
+from training.compress.variants import compress
 from training.data import Part
 from training.errors import TrainingError
 from training.export.onnx import check_parity, to_onnx
@@ -141,6 +143,16 @@ def test_pruning_cuts_what_is_used_least(made: Any) -> None:
     check_parity(narrow, HEADS, file, lambda some: narrow.collate(rows, some), rows.rows(Part.VALIDATION))
 
 
+def test_padding_has_no_say_in_what_is_cut(made: Any) -> None:
+    """Rows padded to the longest choose the same units as rows alone, though padding activates units too."""
+    rows, model, _ = made
+    some = rows.rows(Part.TRAIN)[:24]
+    together = prune(model, 0.5, [model.collate(rows, some)], lambda _: None)
+    alone = prune(model, 0.5, [model.collate(rows, some[i : i + 1]) for i in range(24)], lambda _: None)
+    for first, second in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_pruning_without_dense_blocks_is_refused(made: Any) -> None:
     """With what to do instead."""
     _, model, _ = made
@@ -182,11 +194,19 @@ STEPS = [
 
 
 def test_variants_are_measured_and_kept(made: Any, tmp_path: Path) -> None:
-    """Each with size, time, metrics and invariance; a second call finds them; a changed file is refused."""
+    """Each with size, time, metrics and invariance; a second call finds them; a changed file is refused.
+
+    What takes long says how far it is, to its end.
+    """
     rows, model, _ = made
     config = small.config(tmp_path, compress=STEPS)
     told: list[str] = []
-    found = compress(config, rows, model, tmp_path, tell=told.append)
+    ends: dict[str, Any] = {}
+    found = compress(
+        config, rows, model, tmp_path, tell=told.append, report=lambda each: ends.update({each.phase: each})
+    )
+    assert {"temperatures", "ranges", "validation, 0 nodes in fp32", "teacher", "training"} <= ends.keys()
+    assert all(each.done == each.total for phase, each in ends.items() if phase != "answering")
     assert [each.name for each in found] == ["fp32", "int8", "int8-dynamic", "bag", "bag-int8"]
     # a bag has no products, but its tables become bytes
     assert len(found[4].onnx) < len(found[3].onnx) / 2
@@ -224,7 +244,7 @@ def test_more_loss_than_allowed_is_an_error_that_leaves_no_variant(
 ) -> None:
     """After all choices were tried, it says how near the best came."""
     rows, model, _ = made
-    monkeypatch.setattr(variants._Work, "_lost", lambda *_: {"mood": 7.5})
+    monkeypatch.setattr(steps, "lost_pt", lambda *_: {"mood": 7.5})
     with pytest.raises(TrainingError, match=r"loses at most 1 points on validation; the best loses 7\.50"):
         compress(small.config(tmp_path, compress=[STEPS[0] | {"max_loss_pt": 1}]), rows, model, tmp_path)
     assert [path.name for path in (tmp_path / "variants").iterdir()] == ["fp32"]

@@ -20,8 +20,9 @@ from tests.training.test_repository import tree
 from training.compress.variants import compress
 from training.data import Part
 from training.errors import TrainingError
+from training.export.checks import check_names
 from training.export.interface import scores_of
-from training.export.run import check_names, export
+from training.export.run import export
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,11 +92,37 @@ def test_a_model_that_is_not_the_files_is_refused(made: Any, tmp_path: Path) -> 
     assert tree(tmp_path) == {}
 
 
+def test_a_variant_of_other_weights_is_refused(made: Any, tmp_path: Path) -> None:
+    """Nothing could be proved of it by asking the model; so its origin is compared."""
+    config, rows, _, folder = made
+    other = small.model(config, rows)
+    with torch.no_grad():
+        next(iter(other.heads.parameters())).mul_(1.01)
+    for variant in ("int8", "cnn"):
+        with pytest.raises(TrainingError, match=f"{variant}.: was made of other weights"):
+            export(config, rows, other, folder, variant, repository=tmp_path / "models", name="mood")
+    assert tree(tmp_path) == {}
+
+
+def test_a_student_is_held_to_the_tolerance_of_now(made: Any, tmp_path: Path) -> None:
+    """Though it was made under another."""
+    strict = {"repository": str(tmp_path / "models"), "tolerance": 1e-12}
+    with pytest.raises(TrainingError, match=r"variant 'cnn': differs from what was trained by .* than 1e-12"):
+        exported(made, "cnn", tmp_path / "models", export=strict)
+    assert tree(tmp_path) == {}
+
+
+def test_texts_are_cut_to_the_length_that_the_encoder_reads(made: Any, tmp_path: Path) -> None:
+    """One that came from another run has its own, whatever this configuration says."""
+    version = exported(made, "fp32", tmp_path, data={"source": "vader", "max_length": 99})
+    assert 'string_value: "24"' in (version.parent / "config.pbtxt").read_text()
+
+
 def test_swapped_labels_fail_the_card(made: Any, tmp_path: Path) -> None:
     """Two lines of the label file change places: the figures are no longer those of the card."""
     _, rows, model, folder = made
     version = exported(made, "fp32", tmp_path)
-    from training.compress.variants import read
+    from training.compress.variant import read
 
     variant = read(folder, "fp32")
     labels = version.parent / "mood.labels.txt"
@@ -148,7 +175,7 @@ def test_a_worker_answers_texts_as_the_run_does(made: Any, worker: Any) -> None:
         )
     assert described.config.parameters["accord_independent"].string_value == "true", log.read_text()
     got = {name: tensor.array() for name, tensor in answer.items()}
-    from training.compress.variants import read
+    from training.compress.variant import read
 
     kept = read(folder, variant)
     scores = scores_of(got, kept.heads)

@@ -18,7 +18,9 @@ import torch
 
 from protos.tensor import Tensor
 from tests.training import rows as made_up
-from training.compress.variants import compress, feed_of, read, scores_by_task
+from training.compress.scores import feed_of, scores_by_task
+from training.compress.variant import read
+from training.compress.variants import compress
 from training.data import Part
 from training.errors import TrainingError
 from training.export.interface import scores_of

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from tests.training import small
 from training.compress.invariance import invariance
 from training.compress.running import answers, answers_to, open_session
-from training.compress.variants import feed_of
+from training.compress.scores import feed_of
 from training.data import Kind, Part
 from training.errors import TrainingError
 from training.export.interface import Head, outputs, scores_of

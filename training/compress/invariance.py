@@ -52,6 +52,8 @@ def invariance(
     onnx: bytes,
     feed: Callable[[Array], Mapping[str, Array]],
     rows: Array,
+    *,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Invariance:
     """Hold rows alone against rows among others.
 
@@ -59,11 +61,16 @@ def invariance(
         onnx: The file's content.
         feed: Makes a batch of rows, padded to the longest.
         rows: Real rows; the first :data:`ROWS` are used.
+        report: Told how many answers of how many are given.
     """
     session = open_session(onnx)
     rows = rows[:ROWS]
-    alone = [answers(session, feed(rows[i : i + 1])) for i in range(len(rows))]
     sizes = tuple(size for size in _SIZES if size <= len(rows))
+    total = len(rows) + sum(len(rows) // size * size for size in sizes)
+    alone = []
+    for i in range(len(rows)):
+        alone.append(answers(session, feed(rows[i : i + 1])))
+        report(i + 1, total)
     same, worst, labels, compared = True, 0.0, 0, 0
     for size in sizes:
         for first in range(0, len(rows) - size + 1, size):
@@ -75,6 +82,7 @@ def invariance(
                 )
                 same &= alike
                 worst, labels, compared = max(worst, apart), labels + other, compared + 1
+            report(len(rows) + compared, total)
     return Invariance(same, worst, labels, compared, sizes)
 
 

@@ -76,18 +76,24 @@ def _blocks(model: nn.Module) -> Iterator[Any]:
 def _activations(
     model: nn.Module, blocks: list[Any], batches: Iterable[Mapping[str, Tensor]]
 ) -> list[Tensor]:
-    """Return each block's mean absolute activation, by unit."""
+    """Return each block's mean absolute activation, by unit, times the same number; padding has no say."""
+    kept: Tensor | None = None
     sums: list[Tensor] = [torch.zeros(block.output.dense.in_features) for block in blocks]
     hooks = []
     for at, block in enumerate(blocks):
 
         def note(_: nn.Module, given: tuple[Tensor, ...], at: int = at) -> None:
-            sums[at] += given[0].detach().abs().flatten(0, -2).sum(0)
+            each = given[0].detach().abs()
+            if kept is not None and kept.shape == each.shape[:-1]:
+                each = each[kept]
+            sums[at] += each.flatten(0, -2).sum(0)
 
         hooks.append(block.output.dense.register_forward_pre_hook(note))
     model.eval()
     with torch.no_grad():
         for batch in batches:
+            mask = batch.get("attention_mask")
+            kept = None if mask is None else mask.bool()
             model(batch)
     for hook in hooks:
         hook.remove()

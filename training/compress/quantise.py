@@ -137,6 +137,7 @@ def prepare(
     percentile: float = 99.999,
     per_channel: bool = True,
     reduce_range: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Static:
     """Measure the ranges of a file on real rows.
 
@@ -147,6 +148,7 @@ def prepare(
         percentile: Share of the values that ranges cover, in per cent.
         per_channel: A scale for each output channel of a weight.
         reduce_range: Seven bits, for CPUs whose 8-bit sums saturate.
+        report: Told how far the measuring is.
 
     Raises:
         TrainingError: If it has neither products with weights nor large tables.
@@ -160,7 +162,7 @@ def prepare(
             "leave int8 out for it, or compress another variant",
         )
     inputs = {node.name: node.input[0] for node in model.graph.node if node.name in set(names)}
-    found = calibrate(model, sorted(set(inputs.values())), feed, rows, percentile=percentile)
+    found = calibrate(model, sorted(set(inputs.values())), feed, rows, percentile=percentile, report=report)
     data = {
         name: TensorData(lowest=np.float32(each.low), highest=np.float32(each.high))
         for name, each in found.items()

@@ -50,6 +50,7 @@ def calibrate(
     *,
     percentile: float,
     size: int = 8,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Range]:
     """Return the range of each tensor.
 
@@ -60,6 +61,7 @@ def calibrate(
         rows: Real rows, not those of the test.
         percentile: Share of the values that ranges cover, in per cent.
         size: Rows of a batch.
+        report: Told after each batch how many rows of how many are done, over both passes.
     """
     if not tensors:
         return {}
@@ -70,14 +72,16 @@ def calibrate(
     session = open_session(shown.SerializeToString(), threads=0)
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
     ends = dict.fromkeys(tensors, (0.0, 0.0))
-    for batch in batches:
+    for done, batch in enumerate(batches, 1):
         for name, array in answers(session, feed(batch)).items():
             low, high = ends[name]
             ends[name] = (min(low, float(array.min())), max(high, float(array.max())))
+        report(min(done * size, len(rows)), 2 * len(rows))
     counts = {name: np.zeros(_BINS, np.int64) for name in tensors}
-    for batch in batches:
+    for done, batch in enumerate(batches, 1):
         for name, array in answers(session, feed(batch)).items():
             counts[name] += _histogram(array, *ends[name])
+        report(len(rows) + min(done * size, len(rows)), 2 * len(rows))
     return {name: _range(counts[name], *ends[name], percentile) for name in tensors}
 
 

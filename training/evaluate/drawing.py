@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "FAINT", "HEIGHT", "INK", "Picture", "label", "new", "picture"]
+    from training.evaluate.compare import Interval
+
+__all__ = ["COLOURS", "FAINT", "HEIGHT", "INK", "Picture", "bar", "label", "new", "picture"]
 
 INK, FAINT = "#1f2937", "#9ca3af"
 #: Mostly Okabe and Ito's, told apart with a colour vision deficiency.
@@ -70,6 +72,13 @@ def picture(figure: Figure, name: str, caption: str, alt: str) -> Picture:
     return Picture(
         "".join(c if c.isalnum() or c in "-_." else "-" for c in name), caption, alt, stream.getvalue()
     )
+
+
+def bar(value: Interval, factor: float) -> list[list[float]] | None:
+    """Return how far an interval reaches below and above its estimate, times a factor; None if unknown."""
+    if not np.isfinite(value.low):
+        return None
+    return [[factor * (value.estimate - value.low)], [factor * (value.high - value.estimate)]]
 
 
 def label(

@@ -1,4 +1,4 @@
-"""The report's figures, one picture each, legible at the width of a phone.
+"""Pictures of models side by side and over steps, legible at the width of a phone.
 
 A model keeps its colour in every picture. Hollow markers are models whose answer for a row depends on its
 neighbours in a batch.
@@ -7,25 +7,26 @@ neighbours in a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from training.evaluate.drawing import COLOURS, FAINT, INK, label, new, picture
+from training.evaluate.drawing import COLOURS, INK, bar, label, new, picture
 from training.evaluate.findings import Role
 from training.evaluate.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from training.evaluate.compare import Interval
     from training.evaluate.drawing import Picture
-    from training.evaluate.findings import Calibration, Cascade, Model, Study, TaskStudy
+    from training.evaluate.findings import Model, Study, TaskStudy
 
-__all__ = ["Line", "cascade", "colours", "curves", "differences", "pareto", "reliability_of"]
+__all__ = ["Line", "colours", "curves", "differences", "pareto"]
 
 #: Left and right of the fastest and the slowest model.
 _AIR = 2.2
@@ -122,48 +123,6 @@ def differences(study: Study, task: TaskStudy) -> Picture | None:
     )
 
 
-def reliability_of(found: Calibration, colour: str) -> Picture:
-    """Draw how often answers are right against how sure they are, before and after the temperature."""
-    figure, axes = new()
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
-    for bins, name, paint, fill in (
-        (found.bins_before, f"as trained, error {100 * found.before.estimate:.1f} %", FAINT, "white"),
-        (
-            found.bins_after,
-            f"temperature {found.temperature.value:.2f}, error {100 * found.after.estimate:.1f} %",
-            colour,
-            colour,
-        ),
-    ):
-        there = [each for each in bins if each.rows]
-        most = max((each.rows for each in there), default=1.0)
-        axes.plot(
-            [b.confidence for b in there], [b.accuracy for b in there], color=paint, linewidth=1.2, zorder=1
-        )
-        axes.scatter(
-            [b.confidence for b in there],
-            [b.accuracy for b in there],
-            s=[14 + 90 * b.rows / most for b in there],
-            facecolors=fill,
-            edgecolors=paint,
-            linewidths=1.2,
-            label=name,
-            zorder=2,
-        )
-    axes.set_xlim(0, 1.03)
-    axes.set_ylim(0, 1.03)
-    axes.set_xlabel("confidence (area of a dot: rows)")
-    axes.set_ylabel("share that is right")
-    title = f"{found.task}, {found.model}: reliability"
-    axes.set_title(title)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-    alt = (
-        f"{title}: calibration error {100 * found.before.estimate:.1f} % as trained and "
-        f"{100 * found.after.estimate:.1f} % at temperature {found.temperature.value:.2f}"
-    )
-    return picture(figure, f"reliability-{found.task}-{found.model}", title, alt)
-
-
 def pareto(study: Study, task: TaskStudy) -> Picture | None:
     """Draw quality against time for a row; a marker's area is the model's size."""
     shown = [
@@ -177,41 +136,12 @@ def pareto(study: Study, task: TaskStudy) -> Picture | None:
     metric, paint = METRICS[task.main], colours(study.models)
     factor = 100 if metric.share else 1
     figure, axes = new(height=3.6)
-    points: list[tuple[float, float, float]] = []
-    for model, value in shown:
-        cost = model.cost
-        assert cost is not None  # noqa: S101 - such models were left out
-        hollow = model.independent is False
-        size = 22 + 330 * cost.bytes / max(m.cost.bytes for m, _ in shown if m.cost)
-        axes.errorbar(
-            cost.ms_8,
-            factor * value.estimate,
-            yerr=_bar(value, factor),
-            fmt="none",
-            ecolor=paint[model.name],
-            elinewidth=0.9,
-            alpha=0.55,
-            zorder=1,
-        )
-        axes.scatter(
-            cost.ms_8,
-            factor * value.estimate,
-            s=size,
-            facecolors="white" if hollow else paint[model.name],
-            edgecolors=paint[model.name],
-            linewidths=1.6,
-            alpha=0.9,
-            zorder=2,
-        )
-        points.append((cost.ms_8, factor * value.estimate, size))
-    times = [x for x, _, _ in points]
-    axes.set_xscale("log")
-    axes.set_xlim(min(times) / _AIR, max(times) * _AIR)
-    # a tick for each decade may be none at all
-    wide = max(times) > 100 * min(times)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    largest = max(model.cost.bytes for model, _ in shown if model.cost)
+    points = [
+        _marker(axes, model, value, factor=factor, largest=largest, colour=paint[model.name])
+        for model, value in shown
+    ]
+    _decades(axes, [x for x, _, _ in points])
     axes.margins(y=0.12)
     axes.set_xlabel("CPU ms a row, batch of 8")
     axes.set_ylabel(_unit(task.main))
@@ -228,65 +158,45 @@ def pareto(study: Study, task: TaskStudy) -> Picture | None:
     return picture(figure, f"pareto-{task.task}", f"{title} (area: size{note})", f"{title}: {said}")
 
 
-def cascade(found: Cascade, paint: Mapping[str, str]) -> Picture:
-    """Draw the accuracy of both models together against the share of rows that the cheap one answers."""
-    figure, axes = new()
-    shares = [100 * point.share for point in found.curve]
-    heights = [100 * point.accuracy for point in found.curve]
-    axes.plot(shares, heights, color=paint[found.cheap], linewidth=1.6, label="both, on validation")
-    alone = (
-        (found.costly, heights[0], paint[found.costly], 0.0, "left"),
-        (found.cheap, heights[-1], paint[found.cheap], 1.0, "right"),
-    )
-    for name, height, colour, at, side in alone:
-        axes.axhline(height, color=colour, linewidth=0.9, linestyle=":", zorder=0)
-        axes.annotate(
-            f"{name} alone",
-            (at, height),
-            (3 if at == 0 else -3, -11),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha=side,
-            fontsize=8.5,
-            color=colour,
-        )
-    axes.scatter(
-        100 * found.chosen.share,
-        100 * found.chosen.accuracy,
-        color=INK,
-        zorder=3,
-        s=34,
-        label="chosen on validation",
-    )
+def _marker(
+    axes: Axes, model: Model, value: Interval, *, factor: float, largest: int, colour: str
+) -> tuple[float, float, float]:
+    """Draw a model, hollow if its rows are not independent, and return where, and its area."""
+    cost, height = model.cost, factor * value.estimate
+    assert cost is not None  # noqa: S101 - such models were left out
+    size = 22 + 330 * cost.bytes / largest
     axes.errorbar(
-        100 * found.share,
-        100 * found.accuracy.estimate,
-        yerr=_bar(found.accuracy, 100),
-        fmt="D",
-        color="#d55e00",
-        markersize=5,
-        capsize=3,
-        zorder=3,
-        label="the same threshold on test",
+        cost.ms_8,
+        height,
+        yerr=bar(value, factor),
+        fmt="none",
+        ecolor=colour,
+        elinewidth=0.9,
+        alpha=0.55,
+        zorder=1,
     )
-    axes.set_xlabel(f"rows answered by {found.cheap}, %")
-    axes.set_ylabel("accuracy, %")
-    axes.margins(y=0.2)
-    title = f"{found.task}: {found.cheap} first, then {found.costly}"
-    axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
-    alt = (
-        f"{title}: at the threshold {found.chosen.threshold:.2f} {found.cheap} answers "
-        f"{100 * found.share:.0f} % of the test rows, and both together are right on "
-        f"{100 * found.accuracy.estimate:.1f} %"
+    axes.scatter(
+        cost.ms_8,
+        height,
+        s=size,
+        facecolors="white" if model.independent is False else colour,
+        edgecolors=colour,
+        linewidths=1.6,
+        alpha=0.9,
+        zorder=2,
     )
-    return picture(figure, f"cascade-{found.task}-{found.cheap}-{found.costly}", title, alt)
+    return cost.ms_8, height, size
 
 
-def _bar(value: Interval, factor: float) -> Any:
-    if not np.isfinite(value.low):
-        return None
-    return [[factor * (value.estimate - value.low)], [factor * (value.high - value.estimate)]]
+def _decades(axes: Axes, times: Sequence[float]) -> None:
+    """Give times an axis of decades, wide enough for names beside the first and the last."""
+    axes.set_xscale("log")
+    axes.set_xlim(min(times) / _AIR, max(times) * _AIR)
+    # a tick for each decade may be none at all
+    wide = max(times) > 100 * min(times)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _unit(metric: str) -> str:

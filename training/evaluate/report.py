@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.dataset import Kind
-from training.evaluate import plots, tables
+from training.evaluate import confidence, plots, tables
 from training.evaluate.drawing import COLOURS, FAINT
 from training.evaluate.findings import Role
 from training.evaluate.history import series
@@ -119,7 +119,7 @@ _CONFIDENCE = (
 )
 _COST = (
     "Measured on one core; the time is that of the CPU. Alone = batch: whether a row's answer is its own, "
-    "whatever its neighbours."
+    "whatever its neighbours. Of individual models: all of them together."
 )
 _CASCADE = (
     "The cheap model answers where it is sure enough, the costly one the rest. The threshold is chosen on "
@@ -147,9 +147,9 @@ def pictures(report: Report) -> Iterator[Picture]:
     shown = {study.reference, *(model.name for model in study.models if model.role is Role.INDIVIDUAL)}
     for calibration in study.calibrations:
         if calibration.model in shown:
-            yield plots.reliability_of(calibration, paint[calibration.model])
+            yield confidence.reliability_of(calibration, paint[calibration.model])
     for found in study.cascades:
-        yield plots.cascade(found, paint)
+        yield confidence.cascade(found, paint)
 
 
 def claims(study: Study) -> list[str]:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.compress.variant import FP32
 from training.config import load as load_config
 from training.data import card as cards
 from training.data.dataset import Arrays, Pairs, Part
 from training.data.load import load as load_data
 from training.errors import TrainingError
 from training.evaluate.baselines import CHANCE, baselines
-from training.evaluate.findings import Cost, Model, Role, Scores
+from training.evaluate.findings import Model, Role, Scores
 from training.evaluate.history import History
+from training.evaluate.kept import kept, scores_in
 from training.evaluate.vader import rules
-from training.run import Run
+from training.run import CONFIG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
 
     from training.config import Config
     from training.data.dataset import Dataset
+    from training.evaluate.kept import Kept
 
 __all__ = ["Evaluated", "gather", "simple"]
-
-_VARIANTS, _ABOUT, _PREDICTIONS, _TRAINED = "variants", "variant.json", "predictions.npz", "fp32"
 
 #: A model that is this many times faster than another is worth being asked first.
 _MUCH_FASTER = 4.0
@@ -62,7 +63,9 @@ class Evaluated:
 class _Read:
     run: Run
     config: Config
+    dataset: Dataset
     scores: Mapping[str, Scores]
+    kept: Mapping[str, Kept]
 
     @property
     def individual(self) -> bool:
@@ -86,29 +89,11 @@ def gather(folders: Sequence[Path], *, data: Callable[[Config], Dataset] = load_
     Raises:
         TrainingError: If one is not finished, its data have changed, or it was tried on other rows.
     """
-    first: Dataset | None = None
-    seen: dict[str, Dataset] = {}
-    read: dict[str, list[_Read]] = {}
-    notes: list[str] = []
-    for folder in folders:
-        run = Run.read(folder)
-        config = load_config(folder / "config.yaml")[0]
-        asked = config.model_dump_json(include={"data", "tasks"})
-        if asked not in seen:
-            seen[asked] = data(config)
-        dataset = seen[asked]
-        _check_data(folder, run, dataset)
-        scores = _scores(folder, run.predictions, dataset)
-        if first is None:
-            first = replace(dataset, labels={task: dataset.labels[task] for task in scores})
-        other = [task for task in scores if task not in first.labels]
-        if other:
-            notes.append(f"{folder.name}: not shown, because {folders[0].name} lacks it: {', '.join(other)}")
-        _check_same(folder, dataset, folders[0], first, [task for task in scores if task in first.labels])
-        one = _Read(run, config, scores)
-        read.setdefault(one.key, []).append(one)
-    assert first is not None  # noqa: S101 - at least one folder is named
-    groups = sorted(read.values(), key=lambda group: group[0].individual)
+    reads, notes = _reads(folders, data)
+    by_key: dict[str, list[_Read]] = {}
+    for each in reads:
+        by_key.setdefault(each.key, []).append(each)
+    groups = sorted(by_key.values(), key=lambda group: group[0].individual)
     names = _names(groups)
     models, histories = [], []
     for name, group in zip(names, groups, strict=True):
@@ -116,21 +101,29 @@ def gather(folders: Sequence[Path], *, data: Callable[[Config], Dataset] = load_
         histories += _histories(name, group[0])
         if len(group) > 1:
             seeds = ", ".join(str(each.config.train.seed) for each in group)
-            notes.append(f"{name}: the mean over {len(group)} runs, seeds {seeds}; curves are of the first")
-    made: dict[str, str] = {}
-    varied = [(name, _variants(group[0].run.folder)) for name, group in zip(names, groups, strict=True)]
-    alone = sum(bool(variants) for _, variants in varied) == 1
-    for name, variants in varied:
-        for folder in variants:
-            about = _about(folder)
-            models.append(_variant(folder, about, folder.name if alone else f"{name} {folder.name}", first))
-            made[models[-1].name] = about["made_by"].get("kind", "")
+            notes.append(
+                f"{name}: the mean over {len(group)} runs, seeds {seeds}; curves, confidence, cascades "
+                "and cost are of the first"
+            )
+    varied = [_varied(name, group[0], notes) for name, group in zip(names, groups, strict=True)]
+    alone = sum(bool(found) for found in varied) == 1
+    cascades: list[tuple[str, str]] = []
+    for trained, group, found in zip(tuple(models), groups, varied, strict=True):
+        made = []
+        for one in found:
+            own = one.name if alone and one.name not in names else f"{trained.name} {one.name}"
+            made.append((_variant(own, one, group[0].dataset), one))
+        models += [model for model, _ in made]
+        if trained.role is Role.JOINT:
+            cascades += _cascades(trained, made)
     return Evaluated(
-        dataset=first,
+        dataset=replace(
+            reads[0].dataset, labels={task: reads[0].dataset.labels[task] for task in reads[0].scores}
+        ),
         config=groups[0][0].config,
         models=tuple(models),
         histories=tuple(histories),
-        cascades=tuple(_pairs(models, made)),
+        cascades=tuple(cascades),
         notes=tuple(notes),
     )
 
@@ -155,33 +148,45 @@ def simple(found: Evaluated) -> list[Model]:
     ]
 
 
-def _check_data(folder: Path, run: Run, dataset: Dataset) -> None:
+def _reads(folders: Sequence[Path], data: Callable[[Config], Dataset]) -> tuple[list[_Read], list[str]]:
+    """Read runs that were tried on the same rows as the first; also return what a reader should know."""
+    seen: dict[str, Dataset] = {}
+    reads: list[_Read] = []
+    notes: list[str] = []
+    for folder in folders:
+        run = Run.read(folder)
+        config = load_config(folder / CONFIG)[0]
+        asked = config.model_dump_json(include={"data", "tasks"})
+        if asked not in seen:
+            seen[asked] = data(config)
+        dataset = _checked(run, seen[asked])
+        one = _Read(run, config, dataset, scores_in(folder, dataset), kept(run))
+        reads.append(one)
+        other = [task for task in one.scores if task not in reads[0].scores]
+        if other:
+            notes.append(f"{folder.name}: not shown, because {folders[0].name} lacks it: {', '.join(other)}")
+        _check_same(one, reads[0], [task for task in one.scores if task not in other])
+    return reads, notes
+
+
+def _checked(run: Run, dataset: Dataset) -> Dataset:
+    """Return the data of a run, if they are still those that it was trained on."""
     try:
         cards.check(run.card["data"], dataset)
     except TrainingError as error:
-        raise TrainingError(str(folder), error.problem, error.remedy) from None
+        raise TrainingError(str(run.folder), error.problem, error.remedy) from None
+    return dataset
 
 
-def _scores(folder: Path, predictions: Mapping[str, NDArray[Any]], dataset: Dataset) -> dict[str, Scores]:
-    validation, test = dataset.rows(Part.VALIDATION), dataset.rows(Part.TEST)
-    if not np.array_equal(predictions.get("rows", ()), np.concatenate([validation, test])):
-        raise TrainingError(
-            str(folder / _PREDICTIONS),
-            "holds no predictions of these validation and test rows",
-            "train again",
-        )
-    cut = len(validation)
-    return {task: Scores(each[:cut], each[cut:]) for task, each in predictions.items() if task != "rows"}
-
-
-def _check_same(folder: Path, dataset: Dataset, first: Path, other: Dataset, tasks: Sequence[str]) -> None:
-    differ = [] if dataset is other else list(_differences(dataset, other, tasks))
+def _check_same(one: _Read, first: _Read, tasks: Sequence[str]) -> None:
+    same = one.dataset is first.dataset
+    differ = [] if same else list(_differences(one.dataset, first.dataset, tasks))
     if not tasks:
         differ.append("the tasks")
     if differ:
         raise TrainingError(
-            str(folder),
-            f"cannot be compared with {first}: they differ in {differ[0]}",
+            str(one.run.folder),
+            f"cannot be compared with {first.run.folder}: they differ in {differ[0]}",
             "evaluate the two apart, or give both the same data and split",
         )
 
@@ -226,13 +231,13 @@ def _names(groups: Sequence[Sequence[_Read]]) -> list[str]:
 
 def _model(name: str, group: Sequence[_Read]) -> Model:
     tasks = list(group[0].scores)
-    about = _about(group[0].run.folder / _VARIANTS / _TRAINED)
+    file = group[0].kept.get(FP32)
     return Model(
         name=name,
         role=Role.INDIVIDUAL if group[0].individual else Role.JOINT,
         scores={task: [each.scores[task] for each in group] for task in tasks},
-        cost=_cost(about),
-        independent=about["invariance"]["same"] if about else None,
+        cost=None if file is None else file.cost,
+        independent=None if file is None else file.independent,
     )
 
 
@@ -241,51 +246,33 @@ def _histories(name: str, read: _Read) -> list[History]:
     return [History(name, part.history) for part in parts]
 
 
-def _variants(run: Path) -> list[Path]:
-    """Return the folders of a run's variants but for the trained model itself, whose scores are the run's."""
-    return sorted(
-        about.parent for about in (run / _VARIANTS).glob(f"*/{_ABOUT}") if about.parent.name != _TRAINED
-    )
+def _varied(name: str, read: _Read, notes: list[str]) -> list[Kept]:
+    """Return a run's variants but for the trained model itself, whose scores are the run's.
+
+    One that was made of other weights than the file of the trained model is noted, and left out.
+    """
+    file, found = read.kept.get(FP32), []
+    for each in read.kept.values():
+        if file is not None and each.weights != file.weights:
+            notes.append(f"{name}: {each.name} is not shown, because it was made of other weights")
+        elif each.name != FP32:
+            found.append(each)
+    return found
 
 
-def _variant(folder: Path, about: Mapping[str, Any], name: str, dataset: Dataset) -> Model:
-    with np.load(folder / _PREDICTIONS) as file:
-        scores = _scores(folder, dict(file), dataset)
+def _variant(name: str, kept: Kept, dataset: Dataset) -> Model:
     return Model(
         name=name,
         role=Role.VARIANT,
-        scores={task: [each] for task, each in scores.items()},
-        cost=_cost(about),
-        independent=about["invariance"]["same"],
+        scores={task: [each] for task, each in kept.scores(dataset).items()},
+        cost=kept.cost,
+        independent=kept.independent,
     )
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    path = folder / _ABOUT
-    if not path.exists():
-        return {}
-    try:
-        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise TrainingError(
-            str(path), f"cannot be read ({error})", "remove its folder and compress again"
-        ) from None
-    return about
-
-
-def _cost(about: Mapping[str, Any]) -> Cost | None:
-    return Cost(about["bytes"], about["ms_1"], about["ms_8"]) if about else None
-
-
-def _pairs(models: Sequence[Model], made: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each much faster variant before the model that would be served without it.
-
-    That is the 8-bit one if its rows are independent, else the trained one.
-    """
-    costs = {model.name: model.cost for model in models if model.cost is not None}
-    eight = [model.name for model in models if made.get(model.name) == "int8" and model.independent]
-    trained = [model.name for model in models if model.role is Role.JOINT and model.name in costs]
-    for last in (eight or trained)[:1]:
-        for name, cost in costs.items():
-            if name in made and _MUCH_FASTER * cost.ms_8 <= costs[last].ms_8:
-                yield name, last
+def _cascades(trained: Model, made: Sequence[tuple[Model, Kept]]) -> Iterator[tuple[str, str]]:
+    """Yield each much faster variant before the model that would be served without it."""
+    last = next((model for model, each in made if each.serves), trained)
+    for model, _ in made:
+        if model.cost and last.cost and _MUCH_FASTER * model.cost.ms_8 <= last.cost.ms_8:
+            yield model.name, last.name

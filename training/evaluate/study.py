@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from training.evaluate.findings import Cost, Model, Scores
 
     _Of = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    _Estimates = Mapping[str, Mapping[str, float]]
+    _Draws = Mapping[tuple[str, str], NDArray[np.float64]]
 
 __all__ = ["DRAWS", "compare_models"]
 
@@ -104,7 +106,7 @@ def _task(
     tried: _Trial, task: str, models: Sequence[Model]
 ) -> tuple[TaskStudy, dict[str, NDArray[np.float64]]]:
     """Study one task; also return each model's main metric on every draw."""
-    labels = tried.test[task]
+    labels, first = tried.test[task], models[0].name
     told = {
         model.name: [_served(tried.validation[task], scores) for scores in model.scores[task]]
         for model in models
@@ -113,46 +115,64 @@ def _task(
     measured = {
         name: [measure(scores, labels, tried.contexts) for scores in seeds] for name, seeds in told.items()
     }
-    found: dict[tuple[str, str], _Of] = {}
-    for name, seeds in told.items():
-        each = [figures(scores, labels, tried.contexts) for scores in seeds]
-        for metric in each[0]:
-            found[name, metric] = _mean_of([figure[metric].of for figure in each])
-    on_draws = tried.draw(labels, found)
     estimates = {
         name: {metric: float(np.mean([seed[metric] for seed in seeds])) for metric in seeds[0]}
         for name, seeds in measured.items()
     }
-    values = {
-        name: {metric: interval(value, on_draws[name, metric]) for metric, value in of.items()}
-        for name, of in estimates.items()
-    }
-    first = models[0].name
-    differences = {
-        name: {
-            metric: interval(
-                value - estimates[first][metric], on_draws[name, metric] - on_draws[first, metric]
-            )
-            for metric, value in of.items()
-        }
-        for name, of in estimates.items()
-        if first in estimates and name != first
-    }
-    undefined = {
-        name: {m: v.reason for seed in seeds for m, v in seed.items() if isinstance(v, Undefined)}
-        for name, seeds in measured.items()
-    }
+    on_draws = tried.draw(labels, _figures(told, labels, tried.contexts))
     main = main_metric(labels.kind)
     study = TaskStudy(
         task=task,
         kind=labels.kind,
         rows=int(labels.known.sum()),
         main=main,
-        values=values,
-        differences=differences,
-        undefined={name: why for name, why in undefined.items() if why},
+        values=_intervals(estimates, on_draws),
+        differences=_intervals(*_less(first, estimates, on_draws)) if first in estimates else {},
+        undefined=_undefined(measured),
     )
     return study, {name: on_draws[name, main] for name in measured}
+
+
+def _figures(
+    told: Mapping[str, Sequence[NDArray[Any]]], labels: Labels, contexts: Sequence[str] | None
+) -> dict[tuple[str, str], _Of]:
+    """Return each metric of each model, the mean over its seeds, as a figure of the rows' weights."""
+    found: dict[tuple[str, str], _Of] = {}
+    for name, seeds in told.items():
+        each = [figures(scores, labels, contexts) for scores in seeds]
+        for metric in each[0]:
+            found[name, metric] = _mean_of([figure[metric].of for figure in each])
+    return found
+
+
+def _intervals(estimates: _Estimates, on_draws: _Draws) -> dict[str, dict[str, Interval]]:
+    return {
+        name: {metric: interval(value, on_draws[name, metric]) for metric, value in of.items()}
+        for name, of in estimates.items()
+    }
+
+
+def _less(first: str, estimates: _Estimates, on_draws: _Draws) -> tuple[_Estimates, _Draws]:
+    """Subtract a model from the others: the estimates, and draw by draw."""
+    base = estimates[first]
+    others = {name: of for name, of in estimates.items() if name != first}
+    return (
+        {name: {metric: value - base[metric] for metric, value in of.items()} for name, of in others.items()},
+        {
+            (name, metric): on_draws[name, metric] - on_draws[first, metric]
+            for name, of in others.items()
+            for metric in of
+        },
+    )
+
+
+def _undefined(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, str]]:
+    """Return why metrics are undefined, of the models that have such."""
+    found = {
+        name: {m: v.reason for seed in seeds for m, v in seed.items() if isinstance(v, Undefined)}
+        for name, seeds in measured.items()
+    }
+    return {name: why for name, why in found.items() if why}
 
 
 def _served(labels: Labels, scores: Scores) -> NDArray[Any]:
@@ -220,35 +240,39 @@ def _cascades(
     tried: _Trial, models: Sequence[Model], pairs: Iterable[tuple[str, str]], tolerance: float
 ) -> Iterator[Cascade]:
     named = {model.name: model for model in models}
-    for cheap, costly in pairs:
+    for names in pairs:
+        cheap, costly = (named[name] for name in names)
         for task, labels in tried.test.items():
-            both = [named[name].scores.get(task) for name in (cheap, costly)]
-            if labels.kind is not Kind.CLASSIFY or not all(both):
-                continue
-            first, second = (scores[0] for scores in both if scores)
-            points = curve(first.validation, second.validation, tried.validation[task])
-            if not points or not labels.known.any():
-                continue
-            chosen = choose(points, tolerance=tolerance)
-            together, share = answered(first.test, second.test, chosen.threshold)
-            found = {
-                "both": figures(together, labels)["accuracy"],
-                "alone": figures(second.test, labels)["accuracy"],
-            }
-            plain = labels.weights[labels.known].astype(np.float64)[None]
-            value = {name: float(figure.of(plain)[0]) for name, figure in found.items()}
-            accuracy = tried.draw(labels, {name: figure.of for name, figure in found.items()})
-            yield Cascade(
-                task=task,
-                cheap=cheap,
-                costly=costly,
-                curve=_thinned(points),
-                chosen=chosen,
-                share=share,
-                accuracy=interval(value["both"], accuracy["both"]),
-                difference=interval(value["both"] - value["alone"], accuracy["both"] - accuracy["alone"]),
-                ms=_ms(named[cheap].cost, named[costly].cost, share),
-            )
+            answer_it = cheap.scores.get(task) and costly.scores.get(task)
+            if labels.kind is Kind.CLASSIFY and labels.known.any() and answer_it:
+                found = _cascade(tried, task, cheap, costly, tolerance)
+                if found is not None:
+                    yield found
+
+
+def _cascade(tried: _Trial, task: str, cheap: Model, costly: Model, tolerance: float) -> Cascade | None:
+    """Choose a threshold on validation and measure it on test; None if no validation row is labelled."""
+    labels, first, second = tried.test[task], cheap.scores[task][0], costly.scores[task][0]
+    points = curve(first.validation, second.validation, tried.validation[task])
+    if not points:
+        return None
+    chosen = choose(points, tolerance=tolerance)
+    together, share = answered(first.test, second.test, chosen.threshold)
+    both, alone = (figures(scores, labels)["accuracy"].of for scores in (together, second.test))
+    plain = labels.weights[labels.known].astype(np.float64)[None]
+    value, value_alone = (float(of(plain)[0]) for of in (both, alone))
+    accuracy = tried.draw(labels, {"both": both, "alone": alone})
+    return Cascade(
+        task=task,
+        cheap=cheap.name,
+        costly=costly.name,
+        curve=_thinned(points),
+        chosen=chosen,
+        share=share,
+        accuracy=interval(value, accuracy["both"]),
+        difference=interval(value - value_alone, accuracy["both"] - accuracy["alone"]),
+        ms=_ms(cheap.cost, costly.cost, share),
+    )
 
 
 def _thinned(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -1,13 +1,6 @@
 """From a variant of a run to a model in a repository, if it is what its figures say.
 
-What must hold, or nothing is written:
-
-- *Parity*: the file is the one that was held against torch; the trained model itself is held against it
-  again.
-- *Invariance*: a row's answer is the same alone and among others, unless the configuration allows what is
-  not. Then the card says so, and so does the config that the worker reads.
-- *Names*: of the files as they were written, labels included, the figures on the test rows are those of the
-  card, class by name. Swapped labels are found that way: nothing else tells which column is which class.
+What must hold is in :mod:`training.export.checks`; if it does not, nothing is written.
 """
 
 from __future__ import annotations
@@ -19,35 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.compress.invariance import invariance
-from training.compress.variants import FP32, VARIANTS, compress, feed_of, read, scores_by_task
+from training.compress.scores import feed_of
+from training.compress.variant import FP32, VARIANTS, read
+from training.compress.variants import compress
 from training.config import variant as variant_name
-from training.data import Arrays, Pairs, Part, Texts
+from training.data import Arrays, Part, Texts
 from training.errors import TrainingError
-from training.evaluate.metrics import measure
-from training.export.interface import outputs
-from training.export.onnx import check_parity
-from training.export.repository import MODEL, Package, label_file, write
+from training.export.checks import FIGURES, FIGURES_DEPENDENT, check_model, check_names, check_rows
+from training.export.repository import Package, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from training.compress.opened import Opened
-    from training.compress.variants import Variant
+    from training.compress.variant import Variant
     from training.config import Config
     from training.data import Dataset
     from training.models.model import Model
 
-__all__ = ["check_names", "export", "export_all"]
+__all__ = ["export", "export_all"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_PARITY_ROWS = 96
-#: What a tie that rounding decides may do to a figure; the answers themselves are the same.
-_FIGURES = 1e-3
-#: A model whose rows depend on each other answers a little differently each time that batches fall otherwise.
-_FIGURES_DEPENDENT = 2e-2
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
@@ -122,36 +109,22 @@ def export(
     Raises:
         TrainingError: If any check fails, or it cannot be written; the repository is then as it was.
     """
-    chosen = read(run, variant)
-    feed = feed_of(model, dataset)
-    rows = dataset.rows(Part.VALIDATION)
-    allowed = config.export is not None and config.export.allow_batch_dependent
-    if variant == FP32:
-        tolerance = config.export.tolerance if config.export else None
-
-        def batch(some: Array) -> dict[str, Any]:
-            return {key: each for key, each in model.collate(dataset, some).items() if key != "offsets"}
-
-        check_parity(model, chosen.heads, chosen.onnx, batch, rows[:_PARITY_ROWS], tolerance=tolerance)
-    found = invariance(chosen.onnx, feed, rows)
-    if not found.same and not allowed:
-        raise TrainingError(
-            f"variant {variant!r}",
-            f"a row's answer depends on the rows beside it: by up to {found.worst:.2g}, and of "
-            f"{found.compared} answers {found.labels} have another largest class",
-            "export a static variant, or say export: {allow_batch_dependent: true}",
-        )
+    chosen, wanted = read(run, variant), config.export
+    check_model(chosen, model, dataset, tolerance=wanted.tolerance if wanted else None)
+    allowed = wanted is not None and wanted.allow_batch_dependent
+    found = check_rows(chosen, model, dataset, allowed=allowed)
     metrics = chosen.facts["metrics"]["test"]
-    tolerance = _FIGURES if found.same else _FIGURES_DEPENDENT
+    tolerance = FIGURES if found.same else FIGURES_DEPENDENT
     package = Package(
         name=name,
         onnx=chosen.onnx,
         heads=chosen.heads,
-        inputs=_inputs(dataset, feed(rows[:1])),
-        max_rows=config.export.max_batch_size if config.export else 64,
+        inputs=_inputs(dataset, feed_of(model, dataset)(dataset.rows(Part.VALIDATION)[:1])),
+        max_rows=wanted.max_batch_size if wanted else 64,
         independent=found.same,
         tokenizer=_tokenizer(dataset, model),
-        max_tokens=config.data.max_length if isinstance(dataset.inputs, Texts) else None,
+        # an encoder from another run keeps its own
+        max_tokens=model.encoder.max_length if isinstance(dataset.inputs, Texts) else None,
         card=_card(config, dataset, chosen, asdict(found)),
     )
 
@@ -159,59 +132,6 @@ def export(
         check_names(folder, files, chosen, model, dataset, metrics=metrics, tolerance=tolerance)
 
     return write(repository, package, check)
-
-
-def check_names(
-    folder: Path,
-    files: Path,
-    variant: Variant,
-    model: Model,
-    dataset: Dataset,
-    *,
-    metrics: Mapping[str, Mapping[str, float | None]],
-    tolerance: float = _FIGURES,
-) -> None:
-    """Prove that files answer the test rows as a card says, each class by the name in its label file.
-
-    Args:
-        folder: Holds the label files.
-        files: Holds the model's.
-        variant: Its tasks.
-        model: Makes batches.
-        dataset: Holds the test rows.
-        metrics: By task, the card's.
-        tolerance: How far any may be off.
-
-    Raises:
-        TrainingError: If they do not.
-    """
-    rows = dataset.rows(Part.TEST)
-    scores = scores_by_task((files / MODEL).read_bytes(), variant.heads, model, dataset, rows)
-    inputs = dataset.inputs
-    contexts = [inputs.contexts[row] for row in rows.tolist()] if isinstance(inputs, Pairs) else None
-    for output in outputs(variant.heads):
-        task, labels = output.head.task, dataset.labels[output.head.task].take(rows)
-        if output.part in ("label", "end"):
-            continue
-        found = scores[task]
-        if name := label_file(output, variant.heads):
-            names = (folder / name).read_text("utf-8").splitlines()
-            if sorted(names) != sorted(labels.classes):
-                raise TrainingError(
-                    f"{name} of {output.name!r}",
-                    f"names other classes ({', '.join(names)}) than the data ({', '.join(labels.classes)})",
-                    "export again from the run; do not write label files by hand",
-                )
-            found = found[:, [names.index(each) for each in labels.classes]]
-        for metric, value in measure(found, labels, contexts).items():
-            wanted = metrics[task][metric]
-            if wanted is not None and not abs(value - wanted) <= tolerance * max(1.0, abs(wanted)):
-                raise TrainingError(
-                    f"output {output.name!r}",
-                    f"{metric} on the test rows is {value:.4f} with the names of its label file, "
-                    f"the card says {wanted:.4f}",
-                    "its labels are swapped, or the file is another one; export again from the run",
-                )
 
 
 def _inputs(dataset: Dataset, fed: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...]]]:

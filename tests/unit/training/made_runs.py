@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training.config import Config
     from training.data.dataset import Dataset
 
-__all__ = ["TASKS", "Made", "make_runs"]
+__all__ = ["TASKS", "Made", "make_run", "make_runs"]
 
 GOOD, BAD, PLAIN = "good great lovely fine", "bad awful poor broken", "the a box came with it today and then"
 TASKS = """
@@ -68,6 +68,12 @@ def make_runs(folder: Path, *, rows: int = 400, seeds: Sequence[int] = (0,), tas
     alone, _ = load_config(folder / "individual.yaml")
     _write_run(alone.out, alone, dataset, noise=0.95, seed=7, parts=tuple(dataset.labels))
     return Made(folder / "joint.yaml", tuple(joint), alone.out)
+
+
+def make_run(place: Path, config: Config, dataset: Dataset) -> None:
+    """Write a run of a joint model, and its variants."""
+    _write_run(place, config, dataset, noise=1.0, seed=1)
+    _write_variants(place, dataset)
 
 
 def _write_table(path: Path, rows: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.unit.training.made_runs import Made, make_runs
+from tests.unit.training.made_runs import Made, make_run, make_runs
+from training.config import load as load_config
+from training.data.dataset import Part, Texts
+from training.data.load import load as load_data
 from training.errors import TrainingError
 from training.evaluate import plots
 from training.evaluate.findings import Role, Study
@@ -24,6 +28,7 @@ from training.run import METRICS, PREDICTIONS, write_predictions
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from training.data.dataset import Dataset
     from training.evaluate.drawing import Picture
 
 
@@ -108,7 +113,9 @@ def test_the_joint_model_is_the_reference_wherever_it_stands(found: Evaluated) -
 def test_runs_of_other_seeds_are_one_model_and_a_note(found: Evaluated) -> None:
     """Their scores stand side by side."""
     assert [len(scores) for scores in found.models[0].scores.values()] == [2, 2, 2]
-    assert found.notes == ("joint: the mean over 2 runs, seeds 0, 1; curves are of the first",)
+    assert found.notes == (
+        "joint: the mean over 2 runs, seeds 0, 1; curves, confidence, cascades and cost are of the first",
+    )
 
 
 def test_what_a_variant_costs_and_whether_its_rows_are_independent_is_known(found: Evaluated) -> None:
@@ -190,6 +197,108 @@ def test_a_broken_description_of_a_variant_is_named(tmp_path: Path) -> None:
     about.write_text("{", "utf-8")
     with pytest.raises(TrainingError, match=r"bag/variant\.json: cannot be read"):
         gather([made.joint[0]])
+
+
+def _about(folder: Path, **changes: Any) -> None:
+    """Change what is said of a variant."""
+    path = folder / "variant.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+def test_an_eight_bit_student_is_not_what_would_be_served_without_it(tmp_path: Path) -> None:
+    """Students stand before the trained model in eight bits, whatever comes first in the folder."""
+    run = make_runs(tmp_path, rows=200).joint[0]
+    student = run / "variants" / "bag-int8"
+    shutil.copytree(run / "variants" / "bag", student)
+    _about(student, name="bag-int8", made_by={"kind": "int8", "of": "bag"})
+    assert gather([run]).cascades == (("bag", "int8"), ("bag-int8", "int8"), ("cnn", "int8"))
+
+
+def test_what_was_made_of_other_weights_is_not_shown(tmp_path: Path) -> None:
+    """It is another model's."""
+    run = make_runs(tmp_path, rows=200).joint[0]
+    for name, weights in (("fp32", "a"), ("int8", "a"), ("bag", "b")):
+        _about(run / "variants" / name, made_by={"weights": weights})
+    for name in ("cnn", "int8-dynamic"):
+        shutil.rmtree(run / "variants" / name)
+    found = gather([run])
+    assert [model.name for model in found.models] == ["joint", "int8"]
+    assert found.notes == ("joint: bag is not shown, because it was made of other weights",)
+
+
+def test_individual_models_cost_what_all_of_them_cost(tmp_path: Path) -> None:
+    """So do their variants; one that was made of some of them only is left out."""
+    made = make_runs(tmp_path, rows=200)
+    tasks = ("polarity", "intensity", "domain")
+    for task in tasks:
+        for name in ("fp32", "int8") if task == "domain" else ("fp32", "int8", "bag"):
+            folder = made.individual / task / "variants" / name
+            shutil.copytree(made.joint[0] / "variants" / name, folder)
+            with np.load(folder / PREDICTIONS) as file:
+                held = dict(file)
+            write_predictions(folder, held["rows"], {task: held[task]})
+    shutil.rmtree(made.joint[0] / "variants")
+    found = gather([made.joint[0], made.individual])
+    assert [model.name for model in found.models] == ["joint", "individual", "int8"]
+    _, trained, eight = found.models
+    assert trained.cost is not None
+    assert trained.cost.ms_8 == pytest.approx(3 * 5.6)
+    assert trained.independent is True
+    assert list(eight.scores) == sorted(tasks, key=tasks.index)
+    assert eight.cost is not None
+    assert eight.cost.bytes == 3 * 34e6
+
+
+def test_variants_of_a_run_with_more_training_rows_are_read(tmp_path: Path) -> None:
+    """Its test rows are the same ones, but stand elsewhere."""
+    made = make_runs(tmp_path, rows=200)
+    config, _ = load_config(made.config)
+    rows = load_data(config)
+    more = _with_a_training_row_first(rows)
+    longer = config.model_copy(update={"data": config.data.model_copy(update={"max_length": 99})})
+    make_run(tmp_path / "runs" / "more", longer, more)
+    found = gather(
+        [made.joint[0], tmp_path / "runs" / "more"],
+        data=lambda asked: more if asked.data.max_length == 99 else rows,
+    )
+    names = [model.name for model in found.models]
+    assert {"joint bag", "more bag"} <= set(names)
+    assert len(found.models[names.index("more bag")].scores["polarity"][0].test) == len(rows.rows(Part.TEST))
+
+
+def _with_a_training_row_first(rows: Dataset) -> Dataset:
+    assert isinstance(rows.inputs, Texts)
+
+    def first(array: Any, value: Any = 0) -> Any:
+        return np.concatenate([np.full_like(array[:1], value), array])
+
+    labels = {
+        task: replace(
+            each, values=first(each.values), known=first(each.known, value=False), weights=first(each.weights)
+        )
+        for task, each in rows.labels.items()
+    }
+    return replace(
+        rows,
+        inputs=Texts(("one more", *rows.inputs.texts)),
+        labels=labels,
+        groups=first(rows.groups, rows.groups.max() + 1),
+        domains=first(rows.domains),
+        parts=first(rows.parts, Part.TRAIN),
+    )
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_variant_whose_predictions_are_gone_is_named(tmp_path: Path, *, cut: bool) -> None:
+    """Or cut off."""
+    run = make_runs(tmp_path, rows=200).joint[0]
+    path = run / "variants" / "bag" / PREDICTIONS
+    if cut:
+        path.write_bytes(path.read_bytes()[:-99])
+    else:
+        path.unlink()
+    with pytest.raises(TrainingError, match=r"bag/predictions\.npz: cannot be read"):
+        gather([run])
 
 
 def test_the_page_needs_nothing_but_itself(page: str, drawn: tuple[Picture, ...]) -> None:
