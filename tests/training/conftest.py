@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 # threads that wait for each other would spin on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+#: An export alone takes ten seconds of CPU.
+_TIMEOUT_S = 240
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give training more time than a test has elsewhere, unless it says itself how much."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
 
 if find_spec("torch") is None:
 

@@ -106,7 +106,6 @@ def test_bad_input_is_named_with_a_remedy(file: Path, old: str, new: str, code: 
     assert "Traceback" not in done.output
 
 
-@pytest.mark.timeout(180)
 def test_ctrl_c_says_how_to_go_on(file: Path) -> None:
     file.write_text(CONFIG.replace("epochs: 2", "epochs: 5000"))
     main = "import typer, accord.commands.train as t; app = typer.Typer(); app.command()(t.command); app()"

@@ -251,6 +251,16 @@ def test_more_loss_than_allowed_is_an_error_that_leaves_no_variant(
     assert json.loads((tmp_path / "variants" / "fp32" / "variant.json").read_text())["name"] == "fp32"
 
 
+def test_what_a_student_has_lost_is_not_held_against_its_quantisation(made: Any, tmp_path: Path) -> None:
+    """A student that was hardly trained loses far more than a point; its eight bits hardly any of that."""
+    rows, model, _ = made
+    pupil = {"kind": "distil", "student": "bag", "width": 16, "epochs": 1, "lr": 1e-6}
+    wanted = [pupil, {"kind": "int8", "of": "bag", "max_loss_pt": 1}]
+    _, bag, quantised = compress(small.config(tmp_path, compress=wanted), rows, model, tmp_path)
+    assert max(bag.facts["lost_pt"].values()) > 2
+    assert max(quantised.facts["lost_pt"].values()) > 2, "the card says what is lost of the trained model"
+
+
 def test_a_bag_learns_from_its_teacher(tmp_path: Path) -> None:
     """What it says is then near what the teacher says, though no label was looked at."""
     rows = small.dataset(400)

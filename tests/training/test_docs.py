@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 TOPICS = ("delivery", "payment", "account")
@@ -47,7 +46,6 @@ def tickets(file: Path) -> None:
             )
 
 
-@pytest.mark.timeout(300)
 def test_own_rows_become_a_repository_by_the_commands_of_the_page(tmp_path: Path) -> None:
     text = section("Your own rows")
     tickets(tmp_path / "tickets.csv")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -53,7 +52,6 @@ def trained(folder: Path, mode: str = "joint") -> Path:
     return folder / "moods.yaml"
 
 
-@pytest.mark.timeout(240)
 def test_a_run_becomes_models_in_a_repository(tmp_path: Path) -> None:
     """Twice gives two versions; a variant that depends on its batch is refused, and nothing is written."""
     file = trained(tmp_path)
@@ -79,7 +77,6 @@ def test_a_run_becomes_models_in_a_repository(tmp_path: Path) -> None:
     assert (tmp_path / "other" / "moods-int8" / "1" / "card.json").exists()
 
 
-@pytest.mark.timeout(240)
 def test_individual_models_are_exported_one_by_one(tmp_path: Path) -> None:
     """Each under its task's name, with plain names of outputs."""
     file = trained(tmp_path, "individual")

@@ -50,7 +50,6 @@ def served(dataset: Dataset, folder: Path, fed: Any, **more: Any) -> tuple[Any, 
     return read(folder / "run", "fp32"), {name: tensor.array() for name, tensor in answer.items()}
 
 
-@pytest.mark.timeout(180)
 def test_pairs_are_served_as_tokens_with_a_task_of_each_kind(tmp_path: Path) -> None:
     """A worker makes no tokens of pairs: the client does, and gets shares of each token for begin and end."""
     dataset = made_up.every_kind()
@@ -69,7 +68,6 @@ def test_pairs_are_served_as_tokens_with_a_task_of_each_kind(tmp_path: Path) -> 
     assert (tmp_path / "models" / "m" / "config.pbtxt").read_text().count("TYPE_BOOL") == 1
 
 
-@pytest.mark.timeout(120)
 def test_images_are_served_as_numbers(tmp_path: Path) -> None:
     """A label is then a number, which Triton can answer too."""
     dataset = made_up.images()
@@ -81,7 +79,6 @@ def test_images_are_served_as_numbers(tmp_path: Path) -> None:
     assert variant.facts["invariance"]["same"]
 
 
-@pytest.mark.timeout(120)
 def test_images_have_no_students(tmp_path: Path) -> None:
     """Which is said, and leaves no variant."""
     dataset = made_up.images()
@@ -95,7 +92,6 @@ def test_images_have_no_students(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "variants").iterdir()] == ["fp32"]
 
 
-@pytest.mark.timeout(120)
 def test_scores_of_a_file_are_those_of_the_model(tmp_path: Path) -> None:
     """In the order that was asked for, whatever batches they were computed in."""
     dataset = made_up.sentences(80)

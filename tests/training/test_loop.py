@@ -113,7 +113,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-@pytest.mark.timeout(180)
 def test_after_kill_9_it_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     """To the bit, on one thread; the balance's own weights and the dropout included."""
     started = [sys.executable, "-m", "tests.training.killed"]

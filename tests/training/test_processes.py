@@ -57,7 +57,6 @@ def _gradients(kind: str, out: str, report: Callable[[Any], None]) -> None:
     report(accelerator.num_processes)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["fixed", "uw", "pcgrad"])
 def test_two_processes_have_the_gradient_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
     """To 1e-6, though the halves have unequal numbers of labels: five kinds of tasks, 23 rows."""
@@ -82,7 +81,6 @@ def _fails(how: str, _: Callable[[Any], None]) -> None:
     torch.distributed.barrier()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -95,7 +93,6 @@ def test_what_ends_one_process_ends_all_and_is_told(how: str, words: str) -> Non
         share(2, _fails, (how,), lambda _: None)
 
 
-@pytest.mark.timeout(240)
 def test_a_run_of_two_processes_stops_resumes_and_answers_every_row(tmp_path: Path) -> None:
     dataset = sentences(48)
     given = config(dataset, epochs=60, processes=2, balance={"kind": "famo"})
@@ -119,7 +116,6 @@ def test_a_run_of_two_processes_stops_resumes_and_answers_every_row(tmp_path: Pa
         assert np.allclose(run.predictions[task], scores.numpy(), atol=1e-4)
 
 
-@pytest.mark.timeout(180)
 def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_ends_with_a_checkpoint(tmp_path: Path) -> None:
     """A terminal sends SIGINT to the whole group, and the parent hands it on: twice is not meant."""
     with subprocess.Popen(

@@ -87,7 +87,7 @@ def make(
                 source.heads,
             )
         case Int8():
-            return _static(step, trained, source, teacher)
+            return _static(step, trained, source)
         case Prune():
             return _pruned(step, trained, _trainable(model, source), teacher)
         case Distil():
@@ -129,7 +129,7 @@ def _heads(model: Model, dataset: Dataset, rows: Array, scores: Mapping[str, Arr
     return tuple(heads)
 
 
-def _static(step: Int8, trained: Trained, source: Variant, base: Variant) -> Made:
+def _static(step: Int8, trained: Trained, source: Variant) -> Made:
     """Quantise, and leave the worst nodes in fp32 until no task loses more than is allowed."""
     dataset = trained.dataset
     static = prepare(
@@ -148,7 +148,8 @@ def _static(step: Int8, trained: Trained, source: Variant, base: Variant) -> Mad
         if step.max_loss_pt is None:
             return made
         scores = trained.scores(onnx, source.heads, checked, f"validation, {kept} nodes in fp32")
-        lost = max(lost_pt(dataset, metrics_of(dataset, scores, checked), base.facts).values(), default=0.0)
+        found = metrics_of(dataset, scores, checked)
+        lost = max(lost_pt(dataset, found, source.facts).values(), default=0.0)
         trained.tell(f"{lost:.2f} points lost with {kept} of {len(static.worst)} nodes in fp32")
         if lost <= step.max_loss_pt:
             return made

@@ -237,7 +237,8 @@ class Int8(_Step):
     mode: Literal["static", "dynamic"] = "static"
     """static: ranges measured beforehand; dynamic: per batch, on which a row's answer then depends."""
     max_loss_pt: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Most points that a task may lose on validation: the worst nodes stay fp32 until it holds."""
+    """Most points that a task may lose of what `of` has on validation: the worst nodes stay fp32 until that
+    holds."""
     rows: Annotated[int, Field(ge=1)] = 256
     """Training rows that ranges are measured on."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999

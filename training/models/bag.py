@@ -1,9 +1,9 @@
-"""A text as a bag of its tokens and of the pairs of neighbours, both as sums of vectors, and one layer over it.
+"""A text as a bag of its tokens and of the pairs of neighbours: sums of vectors, and one layer over them.
 
 A row takes microseconds. In training whole tokens are dropped, so that no answer hangs on one of them.
 
-Sources: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017; M. Iyyer et al., "Deep
-Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015 (the layer, dropped words).
+Sources: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017; M. Iyyer et al.,
+"Deep Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015.
 """
 
 from __future__ import annotations
