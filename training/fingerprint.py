@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from training.config import Config
 from training.errors import TrainingError
@@ -50,7 +51,7 @@ def compare(path: Path, there: Mapping[str, str], here: Mapping[str, str]) -> No
     Raises:
         TrainingError: If they differ; it names all in which they do.
     """
-    differ = sorted(name for name in here | there if here.get(name) != there.get(name))
+    differ = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
     if differ:
         raise TrainingError(
             str(path),
