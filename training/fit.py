@@ -152,6 +152,24 @@ class Fit:
         if self.accelerator.is_main_process:
             save(self.out / CHECKPOINT, state)
 
+    def trial(self, epoch: int, count: int) -> float:
+        """Take steps of an epoch, and return the seconds of one; the fit is fit for nothing else then.
+
+        Args:
+            epoch: The epoch.
+            count: How many.
+
+        Raises:
+            TrainingError: As a run would.
+        """
+        self.step = epoch * self.order.per_epoch
+        self.own.train()
+        self._thaw()
+        began = time.perf_counter()
+        for _ in range(count):
+            self._one()
+        return (time.perf_counter() - began) / count
+
     def _run(self) -> None:
         first, started = self.step, time.perf_counter()
         began, cpu_began = started - self.elapsed_s, time.process_time() - self.cpu_s

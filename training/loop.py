@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.objectives import Teacher
     from training.results import Measure
 
-__all__ = ["Progress", "Stopped", "train"]
+__all__ = ["Progress", "Stopped", "check_tasks", "train"]
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
         refuse_other(out, config, dataset)
         if is_finished(out):
             return Run.read(out)
-    _check_tasks(config, dataset)
+    check_tasks(config, dataset)
     job = Job(config.model_copy(update={"out": out}), dataset, out, resume, measure, teacher, prefix)
     if config.train.mode == "individual" and len(dataset.labels) > 1:
         return _individual(job, report)
@@ -110,7 +110,16 @@ def _check_folder(out: Path, *, resume: bool) -> None:
         )
 
 
-def _check_tasks(config: Config, dataset: Dataset) -> None:
+def check_tasks(config: Config, dataset: Dataset) -> None:
+    """Refuse tasks that there is nothing to learn of, or nothing to judge by.
+
+    Args:
+        config: The configuration.
+        dataset: The rows.
+
+    Raises:
+        TrainingError: If there is one.
+    """
     wanted, validation = config.train, dataset.rows(Part.VALIDATION)
     for task, labels in dataset.labels.items():
         if task == "rows":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ class Progress:
         total: Of it.
         eta_s: Seconds that it will still take; None while that is not known.
         losses: By task, in training.
-        at_s: When it was so far, by the machine's monotonic clock, which its processes share.
     """
 
     phase: str
@@ -30,4 +28,3 @@ class Progress:
     total: int
     eta_s: float | None
     losses: Mapping[str, float]
-    at_s: float = field(default_factory=time.perf_counter, compare=False)
