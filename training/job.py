@@ -23,7 +23,7 @@ from training.search import search
 from training.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from training.config import Config
@@ -175,7 +175,7 @@ def _fitted(
 
 
 def _about(
-    fit: Fit, prepared_s: float, tasks: Sequence[str] | Any, tried: Sequence[dict[str, Any]]
+    fit: Fit, prepared_s: float, tasks: Collection[str], tried: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return what metrics say of the way to them."""
     return {

@@ -62,7 +62,8 @@ def command(
     except TrainingError as error:
         fail(str(error), as_json=as_json)
     except loop.Stopped as stopped:
-        fail(f"{stopped}: accord train {file} --resume", as_json=as_json)
+        there = "" if folder is None else f" --out {folder}"
+        fail(f"{stopped}: accord train {file} --resume{there}", as_json=as_json)
     if as_json:
         print_json({"ok": True, "run": str(run.folder)} | dict(run.metrics))
         return

@@ -111,17 +111,17 @@ def test_ctrl_c_says_how_to_go_on(file: Path) -> None:
     file.write_text(CONFIG.replace("epochs: 2", "epochs: 5000"))
     main = "import typer, accord.commands.train as t; app = typer.Typer(); app.command()(t.command); app()"
     with subprocess.Popen(
-        [sys.executable, "-c", main, str(file)],
+        [sys.executable, "-c", main, str(file), "--out", str(file.parent / "there")],
         env=os.environ | {"PYTHONPATH": "."},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        last = file.parent / "runs" / "small" / "checkpoints" / "last"
+        last = file.parent / "there" / "checkpoints" / "last"
         while process.poll() is None and not last.exists():
             pass
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 1
     assert "can be resumed" in said
-    assert "--resume" in said
+    assert f"--resume --out {file.parent / 'there'}" in said.replace("\n", "")
     assert "Traceback" not in said
