@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def test_a_dry_run_tells_rows_steps_and_minutes_and_leaves_nothing(file: Path) -
     assert said["steps"] > 0
     assert said["minutes"] > 0
     assert {path.name for path in file.parent.iterdir()} == {"rows.csv", "small.yaml"}
+    assert re.search(r"\d+ steps of \d+ ms: \d+ s\n", _run(file, "--dry-run").stdout)
 
 
 def test_a_second_run_does_not_overwrite_the_first_and_says_what_to_do(file: Path) -> None:
