@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
 
-from training.answers import answer
 from training.checkpoint import load, randomness, restore_randomness, save
 from training.errors import TrainingError
+from training.fingerprint import compare, fingerprint
 from training.models import freeze
-from training.optimizer import optimizer, set_factor
-from training.run import BEST, CHECKPOINT, HISTORY, lines_until
+from training.optimizer import clip, optimizer, set_factor
+from training.progress import Progress
+from training.run import BEST, CHECKPOINT
 from training.schedule import factor
-from training.step import Stepper
+from training.step import Outcome, Stepper
+from training.stopping import Standing, whole_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from accelerate import Accelerator
-    from numpy.typing import NDArray
-
     from training.config import Config
-    from training.data.mix import Order
+    from training.history import History
     from training.objectives import Balance
-    from training.step import Losses, Outcome
-    from training.track import Tracker
+    from training.prepare import Prepared
 
-__all__ = ["Fit", "Progress", "Stopped"]
+__all__ = ["Fit", "Stopped"]
 
 #: About as many lines has a history, besides looks at validation.
 _LINES = 400
 #: What a checkpoint keeps of a fit itself.
-_STATE = ("step", "elapsed_s", "cpu_s", "best", "worse", "ended")
+_STATE = ("step", "elapsed_s", "cpu_s")
 
 
 class Stopped(Exception):  # noqa: N818 - it was asked for
@@ -58,40 +55,15 @@ class Stopped(Exception):  # noqa: N818 - it was asked for
         return type(self), (self.folder, self.step)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far something is.
-
-    Args:
-        phase: What is going on.
-        done: Of it.
-        total: Of it.
-        eta_s: Seconds that it will still take; None while that is not known.
-        losses: By task, in training.
-    """
-
-    phase: str
-    done: int
-    total: int
-    eta_s: float | None
-    losses: Mapping[str, float]
-
-
 class Fit:
     """Fits a model.
 
     Args:
         config: The configuration.
         out: The run's folder.
-        accelerator: Device, arithmetic, processes.
-        model: The model, on its device.
-        feed: Makes batches.
-        order: Which rows each step has.
-        losses: Makes losses.
-        balance: Makes one of them.
-        validation: The rows that are looked at.
-        data: Hash of all that is learned from.
-        trackers: Where figures go besides.
+        made: Model, batches, order, losses.
+        balance: Makes one loss of several.
+        history: Where figures go.
         report: Told how far it is.
         asked_to_stop: Whether a signal came.
     """
@@ -100,31 +72,26 @@ class Fit:
         self,
         config: Config,
         out: Path,
+        made: Prepared,
         *,
-        accelerator: Accelerator,
-        model: Any,
-        feed: Any,
-        order: Order,
-        losses: Losses,
         balance: Balance,
-        validation: NDArray[Any],
-        data: str,
-        trackers: Sequence[Tracker],
+        history: History,
         report: Callable[[Progress], None],
         asked_to_stop: Callable[[], bool],
     ) -> None:
-        self.config, self.out, self.accelerator = config, out, accelerator
-        self.own, self.feed, self.order = model, feed, order
-        self.losses, self.balance, self.validation, self.data = losses, balance, validation, data
-        self.trackers, self.report, self.asked_to_stop = trackers, report, asked_to_stop
-        self.steps = config.train.epochs * order.per_epoch
+        self.config, self.out, self.made = config, out, made
+        self.accelerator, self.own = made.accelerator, made.model
+        self.order, self.losses, self.balance = made.order, made.losses, balance
+        self.history, self.report, self.asked_to_stop = history, report, asked_to_stop
+        self.steps = config.train.epochs * made.order.per_epoch
         self.step = 0
         self.elapsed_s, self.cpu_s = 0.0, 0.0
-        self.best, self.worse, self.ended = math.inf, 0, False
+        self.standing = Standing()
         self.last: Outcome | None = None
-        made = optimizer(model, config.train.optimizer, balance.learned())
-        self.optimizer = accelerator.prepare_optimizer(made)
-        self.prepared = accelerator.prepare_model(model)
+        rule = optimizer(made.model, config.train.optimizer, balance.learned())
+        self.optimizer = made.accelerator.prepare_optimizer(rule)
+        self.stepper = self._stepper()
+        self._layers: Any = config.encoder.freeze
         self._every = max(1, self.steps // _LINES)
 
     def resume(self) -> None:
@@ -135,7 +102,7 @@ class Fit:
         """
         path = self.out / CHECKPOINT
         state = load(path)
-        self._compare(path, state)
+        compare(path, state["about"], self._about())
         self.own.load_state_dict(state["model"])
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
@@ -143,10 +110,10 @@ class Fit:
         self.balance.restore(state["balance"])
         for name in _STATE:
             setattr(self, name, state[name])
+        self.standing = Standing(*state["standing"])
+        self.last = None if state["last"] is None else Outcome(*state["last"])
         restore_randomness(state["random"][self.accelerator.process_index])
-        if self.accelerator.is_main_process:
-            kept = lines_until(self.out, self.step)
-            (self.out / HISTORY).write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        self.history.cut(self.step)
 
     def run(self) -> None:
         """Fit to the end.
@@ -155,36 +122,8 @@ class Fit:
             TrainingError: If a loss is no number, or memory or disk are full.
             Stopped: If a signal asked for it.
         """
-        started, first = time.perf_counter(), self.step
-        began, cpu_began = started - self.elapsed_s, time.process_time() - self.cpu_s
-
-        def clocked() -> None:
-            self.elapsed_s = time.perf_counter() - began
-            self.cpu_s = time.process_time() - cpu_began
-
-        self.own.train()
-        self._thaw()
-        while self.step < self.steps and not self.ended:
-            self._one()
-            clocked()
-            done, here = self.step - first, time.perf_counter() - started
-            named = {} if self.last is None else dict(zip(self.losses.targets, self.last.losses, strict=True))
-            self.report(
-                Progress("training", self.step, self.steps, here / done * (self.steps - self.step), named)
-            )
-            epoch_over = self.step % self.order.per_epoch == 0
-            looks = self.config.train.evaluate_every
-            if self.step % looks == 0 if looks else epoch_over:
-                self._look()
-            if epoch_over:
-                self.balance.epoch_over()
-                self._thaw()
-            stop = self._stop()
-            if stop or epoch_over or self.step % self.config.train.checkpoint_every == 0:
-                clocked()
-                self.checkpoint()
-            if stop and self.step < self.steps:
-                raise Stopped(self.out, self.step)
+        with self.history:
+            self._run()
 
     def checkpoint(self) -> None:
         """Write where the run stands.
@@ -207,9 +146,57 @@ class Fit:
             "balance": self.balance.state(),
             "random": everyone,
             "about": self._about(),
+            "standing": astuple(self.standing),
+            "last": None if self.last is None else astuple(self.last),
         } | {name: getattr(self, name) for name in _STATE}
         if self.accelerator.is_main_process:
             save(self.out / CHECKPOINT, state)
+
+    def trial(self, epoch: int, count: int) -> float:
+        """Take steps of an epoch, and return the seconds of one; the fit is fit for nothing else then.
+
+        Args:
+            epoch: The epoch.
+            count: How many.
+
+        Raises:
+            TrainingError: As a run would.
+        """
+        self.step = epoch * self.order.per_epoch
+        self.own.train()
+        self._thaw()
+        began = time.perf_counter()
+        for _ in range(count):
+            self._one()
+        return (time.perf_counter() - began) / count
+
+    def _run(self) -> None:
+        first, started = self.step, time.perf_counter()
+        began, cpu_began = started - self.elapsed_s, time.process_time() - self.cpu_s
+
+        def clocked() -> None:
+            self.elapsed_s = time.perf_counter() - began
+            self.cpu_s = time.process_time() - cpu_began
+
+        self.own.train()
+        self._thaw()
+        while self.step < self.steps and not self.standing.ended:
+            self._one()
+            clocked()
+            self._tell((time.perf_counter() - started) / (self.step - first))
+            epoch_over = self.step % self.order.per_epoch == 0
+            looks = self.config.train.evaluate_every
+            if self.step % looks == 0 if looks else epoch_over:
+                self._look()
+            if epoch_over:
+                self.balance.epoch_over()
+                self._thaw()
+            stop = self._stop()
+            if stop or epoch_over or self.step % self.config.train.checkpoint_every == 0:
+                clocked()
+                self.checkpoint()
+            if stop and self.step < self.steps:
+                raise Stopped(self.out, self.step)
 
     def _one(self) -> None:
         wanted = self.config.train
@@ -221,7 +208,7 @@ class Fit:
             self._finite(outcome)
             norm = 0.0
             if wanted.clip is not None:
-                norm = float(self.accelerator.clip_grad_norm_(self.own.parameters(), wanted.clip))
+                norm = clip(self.accelerator, self.optimizer, self.own.parameters(), wanted.clip)
             self.optimizer.step()
             if self.balance.looks_back:
                 self.stepper.look_back(rows)
@@ -257,49 +244,27 @@ class Fit:
         return TrainingError(f"step {step}", problem, remedy)
 
     def _look(self) -> None:
-        _, losses = answer(
-            self.own,
-            self.feed,
-            self.validation,
-            self.losses.targets,
-            self.accelerator,
-            hubers=self.losses.hubers,
-        )
-        alphas = dict(zip(self.losses.targets, self.balance.alphas.tolist(), strict=True))
-        whole = sum(alphas[task] * loss for task, loss in losses.items() if math.isfinite(loss))
+        """Look at validation; the best weights are kept where it decides the end."""
+        _, losses = self.made.answer(self.made.validation)
+        targets = self.losses.targets
+        labelled = {task for task, each in targets.items() if each.known[self.made.validation].any()}
+        alphas = dict(zip(targets, self.balance.alphas.tolist(), strict=True))
+        whole = whole_loss(losses, alphas, labelled)
         self._note({"validation": losses, "validation_loss": whole})
         stopping = self.config.train.early_stopping
         if stopping is None:
             return
-        if whole < self.best - stopping.least:
-            self.best, self.worse = whole, 0
-            if self.accelerator.is_main_process:
-                save(self.out / BEST, self.own.state_dict())
-        else:
-            self.worse += 1
-            self.ended = self.worse >= stopping.patience
+        self.standing = self.standing.after(whole, stopping)
+        if self.standing.worse == 0 and self.accelerator.is_main_process:
+            save(self.out / BEST, self.own.state_dict())
+
+    def _tell(self, step_s: float) -> None:
+        losses = {} if self.last is None else self._named(self.last.losses)
+        left = step_s * (self.steps - self.step)
+        self.report(Progress("training", self.step, self.steps, left, losses))
 
     def _note(self, figures: Mapping[str, Any]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        line = {
-            "step": self.step,
-            "epoch": self.step / self.order.per_epoch,
-            "elapsed_s": round(self.elapsed_s, 2),
-        }
-        try:
-            with (self.out / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line | dict(figures)) + "\n")
-        except OSError as error:
-            problem = f"cannot be written: {error.strerror}"
-            raise TrainingError(str(self.out / HISTORY), problem, "make room, and resume") from None
-        flat = {
-            f"{name}/{key}" if key else name: float(value)
-            for name, found in figures.items()
-            for key, value in (found.items() if isinstance(found, dict) else [("", found)])
-        }
-        for tracker in self.trackers:
-            tracker.log(self.step, flat)
+        self.history.note(self.step, self.step / self.order.per_epoch, self.elapsed_s, figures)
 
     def _named(self, values: Sequence[float], present: Sequence[bool] | None = None) -> dict[str, float]:
         there = present or [True] * len(values)
@@ -311,15 +276,16 @@ class Fit:
         layers: Any = wanted.freeze
         for thaw in wanted.unfreeze:
             layers = thaw.freeze if thaw.epoch <= epoch else layers
-        if wanted.unfreeze:
+        if layers != self._layers:
             freeze(self.own, layers)
             self.own.train()
-            # what averages gradients over processes must know which there are
-            self.prepared = self.accelerator.prepare_model(self.own)
-        self.stepper = Stepper(
+            self._layers, self.stepper = layers, self._stepper()
+
+    def _stepper(self) -> Stepper:
+        return Stepper(
             self.accelerator,
-            self.prepared,
-            self.feed,
+            self.made.wrapped(),
+            self.made.feed,
             self.losses,
             self.balance,
             accumulate=self.config.train.accumulate,
@@ -332,20 +298,7 @@ class Fit:
         distributed.all_reduce(asked)
         return bool(asked)
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, str]:
         """Return what a checkpoint must have in common with whoever goes on from it."""
-        config = self.config.model_dump(mode="json", include={"encoder", "tasks", "train"})
-        for name in ("threads", "checkpoint_every"):
-            config["train"].pop(name)
-        flat = {f"{part}.{key}": str(value) for part in config for key, value in config[part].items()}
-        return flat | {"data": self.data, "precision": str(self.accelerator.mixed_precision)}
-
-    def _compare(self, path: Path, state: Mapping[str, Any]) -> None:
-        here, there = self._about(), state["about"]
-        differ = sorted(name for name in here | there if here.get(name) != there.get(name))
-        if differ:
-            raise TrainingError(
-                str(path),
-                f"is of another run: it differs in {', '.join(differ)}",
-                "give the run its configuration back, or another folder by --out",
-            )
+        precision = str(self.accelerator.mixed_precision)
+        return fingerprint(self.config) | {"data": self.made.data, "precision": precision}

@@ -1,4 +1,4 @@
-"""Which weights learn how fast, and which decay."""
+"""Which weights learn how fast, which decay, and how large a step may be."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from accelerate import Accelerator
 
     from training.config import Optimizer
 
-__all__ = ["optimizer", "set_factor"]
+__all__ = ["clip", "optimizer", "set_factor"]
 
 #: Biases, and scales of norms: numbers that are not the weights of sums.
 _FLAT = 1
@@ -50,3 +52,16 @@ def set_factor(optimizer: Any, factor: float) -> None:
     """Set every group's learning rate to its own times a factor."""
     for group in optimizer.param_groups:
         group["lr"] = group["base"] * factor
+
+
+def clip(accelerator: Accelerator, optimizer: Any, parameters: Iterable[Any], norm: float) -> float:
+    """Scale gradients so that their norm is at most this, and return what it was.
+
+    Args:
+        accelerator: Its own way would undo fp16's scale once for every optimiser there has been.
+        optimizer: The one that is to step, as accelerate prepared it.
+        parameters: The weights.
+        norm: The most.
+    """
+    accelerator.unscale_gradients(optimizer)
+    return float(torch.nn.utils.clip_grad_norm_(parameters, norm))

@@ -1,34 +1,25 @@
-"""What a training will take: rows, steps, and minutes, measured on a few steps that leave nothing behind."""
+"""What a training will take: rows, steps, and minutes; what was timed, as often as the run does it."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from training.data import Arrays, Pairs, Part, Texts
+from training.data import Part
 from training.data.mix import order
-from training.loop import train
+from training.loop import check_tasks
+from training.results import ANSWERED
+from training.search import JUDGING, short_run
+from training.trial import trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from training.config import Config
-    from training.data import Dataset, Inputs
-    from training.loop import Progress
+    from training.data import Dataset
+    from training.trial import Costs
 
 __all__ = ["Plan", "plan"]
-
-#: Steps that are timed; the first ones are slower and do not count.
-_STEPS, _WARM = 12, 3
-#: Steps of a short run in the search for alphas, and looks at validation cost about a third of a step's rows.
-_SHORT, _LOOK = 150, 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +29,10 @@ class Plan:
     Args:
         rows: By part.
         labelled: By task, the labelled rows of each part.
-        steps: Of all models together.
-        step_s: Seconds of a step, measured.
+        steps: Of all models together; fewer, where one stops early.
+        step_s: Seconds of a step, on average.
         frozen_s: Seconds for the answers of frozen layers, unless they are kept from an earlier run.
-        minutes: In all.
+        minutes: In all, but for reading the data.
     """
 
     rows: Mapping[str, int]
@@ -53,95 +44,57 @@ class Plan:
 
 
 def plan(config: Config, dataset: Dataset) -> Plan:
-    """Measure a few steps.
+    """Measure a few steps of each model.
 
     Raises:
         TrainingError: As training itself would.
     """
+    check_tasks(config, dataset)
     rows = {part.name.lower(): len(dataset.rows(part)) for part in Part}
     labelled = {
         task: {part.name.lower(): int(labels.known[dataset.rows(part)].sum()) for part in Part}
         for task, labels in dataset.labels.items()
     }
     wanted = config.train
-    models = [[task] for task in dataset.labels] if wanted.mode == "individual" else [list(dataset.labels)]
-    per_epoch = [
-        order(
-            dataset, batch=wanted.batch, temperature=wanted.mix.temperature, seed=wanted.seed, tasks=tasks
-        ).per_epoch
-        for tasks in models
-    ]
-    steps = wanted.epochs * sum(per_epoch)
-    step_s, row_s = _measured(config, dataset)
-    frozen_s = row_s * len(dataset)
-    looks = (
-        steps
-        // (wanted.evaluate_every or max(1, per_epoch[0]))
-        * rows["validation"]
-        / wanted.batch
-        * step_s
-        * _LOOK
-    )
-    searched = wanted.balance.search * min(_SHORT, per_epoch[0] // 4) * step_s
-    seconds = frozen_s + steps * step_s + looks + searched
-    return Plan(rows, labelled, steps, step_s, frozen_s, seconds / 60)
+    alone = wanted.mode == "individual" and len(dataset.labels) > 1
+    models = [{task: labels} for task, labels in dataset.labels.items()] if alone else [dataset.labels]
+    steps, fitted_s, frozen_s, rest_s = 0, 0.0, 0.0, 0.0
+    for labels in models:
+        own = replace(dataset, labels=labels)
+        ordered = order(own, batch=wanted.batch, temperature=wanted.mix.temperature, seed=wanted.seed)
+        costs = trial(config, own, ordered)
+        steps += wanted.epochs * ordered.per_epoch
+        fitted_s += _steps(config, ordered.per_epoch, costs)
+        # individual models share what frozen layers say
+        frozen_s = max(frozen_s, costs.frozen * len(dataset))
+        rest_s += _rest(config, own, ordered.per_epoch, costs)
+    return Plan(rows, labelled, steps, fitted_s / steps, frozen_s, (fitted_s + frozen_s + rest_s) / 60)
 
 
-def _measured(config: Config, dataset: Dataset) -> tuple[float, float]:
-    """Return the seconds of a step, and those of a row in the frozen layers."""
-    generator = np.random.default_rng(0)
-    drawn = generator.permutation(dataset.rows(Part.TRAIN))[: _STEPS * config.train.batch]
-    few = [generator.permutation(dataset.rows(part))[:4] for part in (Part.VALIDATION, Part.TEST)]
-    rows = np.sort(np.concatenate([drawn, *few]))
-    some = _some(dataset, rows)
-    short = config.model_copy(
-        update={
-            "track": (),
-            "train": config.train.model_copy(
-                update={
-                    "epochs": 1,
-                    "mode": "joint",
-                    "early_stopping": None,
-                    "balance": config.train.balance.model_copy(update={"search": 0}),
-                }
-            ),
-        }
-    )
-    times: list[tuple[str, float]] = []
-
-    def note(progress: Progress) -> None:
-        times.append((progress.phase, time.perf_counter()))
-
-    with tempfile.TemporaryDirectory(prefix="accord-plan-") as scratch:
-        began = time.perf_counter()
-        train(short, some, Path(scratch) / "run", report=note, prefix=Path(scratch) / "prefix")
-    stamps = [at for phase, at in times if phase == "training"]
-    counted = (
-        np.diff(stamps[min(_WARM, len(stamps) - 1) :]) if len(stamps) > 1 else np.array([stamps[0] - began])
-    )
-    frozen = [at for phase, at in times if phase == "frozen layers"]
-    # the model is loaded before: of its time little is known, and it is short
-    row_s = (frozen[-1] - began) / len(rows) if frozen else 0.0
-    return float(np.median(counted)) if len(counted) else stamps[-1] - began, row_s
+def _steps(config: Config, per_epoch: int, costs: Costs) -> float:
+    """Return the seconds of a model's steps."""
+    begins = list(costs.steps)
+    ends = [*begins[1:], config.train.epochs]
+    return sum((end - at) * per_epoch * costs.steps[at] for at, end in zip(begins, ends, strict=True))
 
 
-def _some(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
-    return replace(
-        dataset,
-        inputs=_taken(dataset.inputs, rows),
-        labels={task: labels.take(rows) for task, labels in dataset.labels.items()},
-        groups=dataset.groups[rows],
-        domains=dataset.domains[rows],
-        parts=dataset.parts[rows],
-    )
-
-
-def _taken(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
-    chosen = rows.tolist()
-    if isinstance(inputs, Arrays):
-        return Arrays(inputs.values[rows])
-    if isinstance(inputs, Texts):
-        return Texts(tuple(inputs.texts[row] for row in chosen))
-    return Pairs(
-        tuple(inputs.questions[row] for row in chosen), tuple(inputs.contexts[row] for row in chosen)
+def _rest(config: Config, dataset: Dataset, per_epoch: int, costs: Costs) -> float:
+    """Return the seconds of a model besides its steps and frozen layers."""
+    wanted, steps = config.train, config.train.epochs * per_epoch
+    validation = len(dataset.rows(Part.VALIDATION))
+    answered = steps // (wanted.evaluate_every or per_epoch) * validation
+    answered += sum(len(dataset.rows(part)) for part in ANSWERED)
+    checkpoints = wanted.epochs + steps // wanted.checkpoint_every
+    searched = 0.0
+    if wanted.balance.search and len(dataset.labels) > 1:
+        each = short_run(per_epoch) * costs.steps[0] + min(JUDGING, validation) * costs.answered
+        searched = wanted.balance.search * each
+    return (
+        costs.started
+        + costs.prepared
+        + costs.read * len(dataset)
+        + searched
+        + answered * costs.answered
+        + checkpoints * costs.checkpoint
+        + costs.written
     )

@@ -1,14 +1,21 @@
 """A run's folder: what training hands to evaluation, compression and export.
 
-==================== =====================================================================================
-``config.yaml``      The configuration, with paths resolved ``card.json``        The data's card, and with
-what and how long the model was trained ``model.json``       What the model is, but for its weights; with
-``tokenizer.json`` where it reads text ``model.safetensors`` The weights ``history.jsonl``    A line every few
-steps: losses, weights, learning rate; and one for each look at validation ``predictions.npz``  ``rows`` (of
-validation, then of test), and of each task the scores of these rows ``metrics.json``     Losses and metrics
-on both; written last: a folder that has it is finished ``checkpoints/last`` Where the run stands
-``search.json``      Alphas that were tried, best first, if they were looked for
-==================== =====================================================================================
+``config.yaml``
+    The configuration, with paths resolved.
+``card.json``
+    The data's card, and with what the model was trained.
+``model.json``, ``model.safetensors``; with ``tokenizer.json`` where it reads text
+    What the model is, and its weights.
+``history.jsonl``
+    A line every few steps: losses, weights, learning rate; and one for each look at validation.
+``predictions.npz``
+    ``rows`` (of validation, then of test), and of each task the scores of these rows.
+``metrics.json``
+    Losses and metrics on both, and how long it took; written last: a folder that has it is finished.
+``checkpoints/last``, ``checkpoints/best``
+    Where the run stands; and the best weights, where it stops early.
+``search.json``
+    Alphas that were tried, best first, if they were looked for.
 
 Of individual models, the folder holds one of these for each task, and their predictions and metrics together.
 """
@@ -36,7 +43,10 @@ if TYPE_CHECKING:
     from training.config import Config
     from training.models import Model
 
-__all__ = ["CHECKPOINT", "Run", "as_json", "is_finished", "write_config", "write_predictions"]
+__all__ = [
+    "CHECKPOINT", "Run", "as_json", "finite", "is_finished", "lines_until", "write_config",
+    "write_predictions",
+]  # fmt: skip
 
 CARD, CONFIG, HISTORY, METRICS, PREDICTIONS = (
     "card.json", "config.yaml", "history.jsonl", "metrics.json", "predictions.npz",
@@ -128,14 +138,15 @@ def as_json(value: Any) -> str:
         >>> as_json({"auc": float("nan"), "rows": (1, 2)}).split()
         ['{', '"auc":', 'null,', '"rows":', '[', '1,', '2', ']', '}']
     """
-    return json.dumps(_whole(value), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
 
 
-def _whole(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value of JSON with null for numbers that are none."""
     if isinstance(value, dict):
-        return {key: _whole(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_whole(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -1,7 +1,8 @@
 """Looking for better alphas: short runs from the same start, with other weights, judged on validation.
 
 A candidate is judged by the mean over tasks of its validation loss over that of the configured alphas, so
-that no task's unit counts. Configured alphas are the first candidate, and stay unless another is better.
+that no task's unit counts. Configured alphas are the first candidate, and stay unless another is better. A
+task that no judging row has a label of does not count.
 
 Sources: V. Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning", NeurIPS
 2022; D. Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?", NeurIPS 2022.
@@ -14,26 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.answers import answer
 from training.objectives import Balance
-from training.optimizer import optimizer, set_factor
+from training.optimizer import clip, optimizer, set_factor
 from training.schedule import factor
 from training.step import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from accelerate import Accelerator
-    from numpy.typing import NDArray
-
     from training.config import Config
-    from training.data.mix import Order
-    from training.step import Losses
+    from training.prepare import Prepared
 
-__all__ = ["Candidate", "candidates", "search"]
+__all__ = ["JUDGING", "Candidate", "candidates", "search", "short_run"]
 
 _STEPS = 150
-_ROWS = 512
+#: Rows that candidates are judged on.
+JUDGING = 512
 #: Standard deviation of the logarithm of a weight: two thirds lie within half and double.
 _SPREAD = 0.7
 
@@ -69,55 +66,66 @@ def candidates(alphas: Sequence[float], count: int, seed: int) -> list[tuple[flo
     return made
 
 
+def short_run(per_epoch: int) -> int:
+    """Return the steps of a short run: a quarter of an epoch, if that is not too long.
+
+    Example:
+        >>> short_run(2), short_run(100), short_run(10_000)
+        (1, 25, 150)
+    """
+    return max(1, min(_STEPS, per_epoch // 4))
+
+
 def search(
-    config: Config,
-    alphas: Sequence[float],
-    *,
-    accelerator: Accelerator,
-    model: Any,
-    feed: Any,
-    order: Order,
-    losses: Losses,
-    validation: NDArray[np.int64],
-    report: Callable[[int, int], None],
+    config: Config, alphas: Sequence[float], made: Prepared, *, report: Callable[[int, int], None]
 ) -> list[Candidate]:
     """Try alphas, best first; the model is left as it was.
 
     Args:
         config: The configuration; ``train.balance.search`` says how many.
         alphas: The configured ones.
-        accelerator: Device, arithmetic, processes.
-        model: The model, on its device.
-        feed: Makes batches.
-        order: Which rows each step has.
-        losses: Makes losses.
-        validation: Rows that candidates are judged on; some are drawn.
+        made: Model, batches, order, losses.
         report: Told after each run how many of how many are done.
     """
-    wanted = config.train
-    steps = max(1, min(_STEPS, order.per_epoch // 4))
+    wanted, model = config.train, made.model
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    drawn = np.random.default_rng([wanted.seed, 3]).permutation(validation)[:_ROWS]
-    prepared = accelerator.prepare_model(model)
+    rows = np.random.default_rng([wanted.seed, 3]).permutation(made.validation)[:JUDGING]
+    wrapped = made.wrapped()
     tried: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
     for each in candidates(alphas, wanted.balance.search, wanted.seed):
         model.load_state_dict(start)
-        model.train()
-        rule: Any = accelerator.prepare_optimizer(optimizer(model, wanted.optimizer))
-        balance = Balance("fixed", each).to(accelerator.device)
-        stepper = Stepper(accelerator, prepared, feed, losses, balance, accumulate=wanted.accumulate)
-        for step in range(steps):
-            set_factor(rule, factor(step, steps, warmup=wanted.warmup, decay=wanted.schedule))
-            stepper.gradient(order.at(step))
-            if wanted.clip is not None:
-                accelerator.clip_grad_norm_(model.parameters(), wanted.clip)
-            rule.step()
-            rule.zero_grad()
-        found = answer(model, feed, drawn, losses.targets, accelerator, hubers=losses.hubers)[1]
-        tried.append((each, tuple(found.values())))
+        _short_run(config, each, made, wrapped)
+        tried.append((each, tuple(made.answer(rows)[1].values())))
         report(len(tried), wanted.balance.search)
     model.load_state_dict(start)
-    first = np.asarray(tried[0][1])
-    judged = [Candidate(each, found, float(np.nanmean(np.asarray(found) / first))) for each, found in tried]
+    return _judged(tried, [bool(labels.known[rows].any()) for labels in made.losses.targets.values()])
+
+
+def _short_run(config: Config, alphas: Sequence[float], made: Prepared, wrapped: Any) -> None:
+    wanted, accelerator = config.train, made.accelerator
+    made.model.train()
+    rule: Any = accelerator.prepare_optimizer(optimizer(made.model, wanted.optimizer))
+    balance = Balance("fixed", alphas).to(accelerator.device)
+    stepper = Stepper(accelerator, wrapped, made.feed, made.losses, balance, accumulate=wanted.accumulate)
+    steps = short_run(made.order.per_epoch)
+    for step in range(steps):
+        set_factor(rule, factor(step, steps, warmup=wanted.warmup, decay=wanted.schedule))
+        stepper.gradient(made.order.at(step))
+        if wanted.clip is not None:
+            clip(accelerator, rule, made.model.parameters(), wanted.clip)
+        rule.step()
+        rule.zero_grad()
+
+
+def _judged(
+    tried: Sequence[tuple[tuple[float, ...], tuple[float, ...]]], labelled: Sequence[bool]
+) -> list[Candidate]:
+    first = np.asarray(tried[0][1])[np.asarray(labelled)]
+    judged = []
+    with np.errstate(all="ignore"):
+        for alphas, losses in tried:
+            here = np.asarray(losses)[np.asarray(labelled)]
+            score = float((here / first).mean()) if np.isfinite(here).all() else np.nan
+            judged.append(Candidate(alphas, losses, score))
     # a candidate whose loss is no number is no candidate
     return sorted(judged, key=lambda one: one.score if np.isfinite(one.score) else np.inf)

@@ -62,7 +62,8 @@ def command(
     except TrainingError as error:
         fail(str(error), as_json=as_json)
     except loop.Stopped as stopped:
-        fail(f"{stopped}: accord train {file} --resume", as_json=as_json)
+        there = "" if folder is None else f" --out {folder}"
+        fail(f"{stopped}: accord train {file} --resume{there}", as_json=as_json)
     if as_json:
         print_json({"ok": True, "run": str(run.folder)} | dict(run.metrics))
         return
@@ -80,9 +81,9 @@ def _show_plan(made: dict[str, Any], *, as_json: bool) -> None:
         table.add_row(f"labelled for {task}", *(str(count) for count in counts.values()))
     out.print(table)
     frozen = f", frozen layers {made['frozen_s']:.0f} s" if made["frozen_s"] else ""
-    out.print(
-        f"{made['steps']} steps of {made['step_s'] * 1000:.0f} ms{frozen}: {made['minutes']:.1f} minutes"
-    )
+    whole_s = made["minutes"] * 60
+    takes = f"{made['minutes']:.1f} minutes" if whole_s >= 120 else f"{whole_s:.0f} s"
+    out.print(f"{made['steps']} steps of {made['step_s'] * 1000:.0f} ms{frozen}: {takes}")
 
 
 def _show(metrics: Any) -> None:

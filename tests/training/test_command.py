@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def test_a_dry_run_tells_rows_steps_and_minutes_and_leaves_nothing(file: Path) -
     assert said["steps"] > 0
     assert said["minutes"] > 0
     assert {path.name for path in file.parent.iterdir()} == {"rows.csv", "small.yaml"}
+    assert re.search(r"\d+ steps of \d+ ms: \d+ s\n", _run(file, "--dry-run").stdout)
 
 
 def test_a_second_run_does_not_overwrite_the_first_and_says_what_to_do(file: Path) -> None:
@@ -110,17 +112,17 @@ def test_ctrl_c_says_how_to_go_on(file: Path) -> None:
     file.write_text(CONFIG.replace("epochs: 2", "epochs: 5000"))
     main = "import typer, accord.commands.train as t; app = typer.Typer(); app.command()(t.command); app()"
     with subprocess.Popen(
-        [sys.executable, "-c", main, str(file)],
+        [sys.executable, "-c", main, str(file), "--out", str(file.parent / "there")],
         env=os.environ | {"PYTHONPATH": "."},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        last = file.parent / "runs" / "small" / "checkpoints" / "last"
+        last = file.parent / "there" / "checkpoints" / "last"
         while process.poll() is None and not last.exists():
             pass
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 1
     assert "can be resumed" in said
-    assert "--resume" in said
+    assert f"--resume --out {file.parent / 'there'}" in said.replace("\n", "")
     assert "Traceback" not in said

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.training.rows import config, every_kind, images, labelled, sentences
-from training import checkpoint, files, fit
+from training import checkpoint, files, fit, history
+from training.config import Config
 from training.data import Kind, Part
 from training.errors import TrainingError
 from training.evaluate.metrics import measure
@@ -401,13 +403,194 @@ def test_another_configuration_cannot_go_on_from_a_checkpoint(
         train(config(dataset), sentences(48, seed=5), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch": 8}, r"config.yaml: is of another run: it differs in train.batch; give the run its conf"),
+        ({"optimizer": {"lr": 1}}, r"it differs in train.optimizer.head_lr, train.optimizer.lr;"),
+        ({"mode": "individual"}, r"it differs in train.mode;"),
+        ({"tasks": {"mood": {"alpha": 2}}}, r"it differs in tasks.mood.alpha;"),
+        ({"encoder": {"freeze": 1}}, r"it differs in encoder.freeze;"),
+    ],
+)
+def test_a_finished_run_is_not_handed_to_another_configuration(
+    learned: tuple[Run, Dataset], change: Any, words: str
+) -> None:
+    run, dataset = learned
+    with pytest.raises(TrainingError, match=words):
+        train(config(dataset, **ENOUGH | change), dataset, run.folder, resume=True)
+
+
+def test_a_finished_run_is_handed_to_what_would_have_given_the_same_weights(
+    learned: tuple[Run, Dataset], tmp_path: Path
+) -> None:
+    run, dataset = learned
+    given = config(dataset, **ENOUGH, checkpoint_every=3).model_dump(exclude_unset=True, by_alias=True)
+    given["train"]["threads"] = 2
+    given |= {
+        "compress": [{"kind": "int8"}],
+        "export": {"repository": tmp_path},
+        "track": ["wandb"],
+        "out": tmp_path / "out",
+    }
+    assert train(Config.model_validate(given), dataset, run.folder, resume=True).metrics == run.metrics
+
+
+def test_a_finished_run_is_not_handed_to_other_data(tmp_path: Path) -> None:
+    dataset = sentences(16)
+    made = {what: replace(dataset, card={"fingerprints": {"split": what}}) for what in ("then", "now")}
+    given = config(dataset, epochs=1)
+    train(given, made["then"], tmp_path / "run")
+    train(given, made["then"], tmp_path / "run", resume=True)
+    with pytest.raises(TrainingError, match=r"card.json: is of another run: it differs in data \(split\);"):
+        train(given, made["now"], tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_whose_configuration_is_lost_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    dataset = sentences(16)
+    for content, words in ((None, "No such file"), ("data: [", "while"), ("{}", "validation error")):
+        if content is not None:
+            (tmp_path / "config.yaml").write_text(content)
+        with pytest.raises(TrainingError, match=rf"config.yaml: cannot be read \(.*{words}.*by --out"):
+            train(config(dataset), dataset, tmp_path, resume=True)
+
+
+def test_individual_models_go_on_where_they_stopped_and_not_as_a_joint_one(tmp_path: Path) -> None:
+    dataset = images(64)
+    given = config(dataset, mode="individual", epochs=2)
+    train(given, dataset, tmp_path / "whole")
+    seen: list[str] = []
+
+    def report(progress: Progress) -> None:
+        seen.append(progress.phase)
+        if seen.count("answering") == 1 and progress.phase == "training" and progress.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped, match="upper"):
+        train(given, dataset, tmp_path / "stopped", report=report)
+    for mode, change in (("joint", {}), ("individual", {"batch": 8})):
+        other = config(dataset, epochs=2, mode=mode, **change)
+        with pytest.raises(TrainingError, match="is of another run"):
+            train(other, dataset, tmp_path / "stopped", resume=True)
+    run = train(given, dataset, tmp_path / "stopped", resume=True)
+    for task in run.parts:
+        assert same_weights(tmp_path / "whole" / task, tmp_path / "stopped" / task)
+    with pytest.raises(TrainingError, match=r"it differs in train.mode"):
+        train(config(dataset, epochs=2), dataset, tmp_path / "stopped", resume=True)
+
+
+def test_a_run_that_came_to_nothing_leaves_the_folder_to_any_other(tmp_path: Path) -> None:
+    """Also what it kept as its best weights: here they are broken, and would be said to be."""
+    dataset = sentences(16)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(dataset), dataset, tmp_path / "run", report=_interrupted("training"))
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "best").write_bytes(b"of another run")
+    given = config(dataset, batch=8, early_stopping={}, evaluate_every=10_000)
+    run = train(given, dataset, tmp_path / "run", resume=True)
+    assert run.metrics["steps"] == run.history[-1]["step"] == 4
+
+
+def _interrupted(phase: str) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.phase == phase:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_a_run_that_is_cut_off_in_its_last_answers_tells_the_same_in_the_end(tmp_path: Path) -> None:
+    dataset = sentences(48)
+    given = config(dataset, balance={"kind": "uw"}, early_stopping={"patience": 9})
+    whole = train(given, dataset, tmp_path / "whole").metrics
+    with pytest.raises(KeyboardInterrupt):
+        train(given, dataset, tmp_path / "cut", report=_interrupted("answering"))
+    cut = train(given, dataset, tmp_path / "cut", resume=True).metrics
+    assert {k: v for k, v in cut.items() if k != "seconds"} == {
+        k: v for k, v in whole.items() if k != "seconds"
+    }
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_what_nothing_can_judge_is_refused(tmp_path: Path) -> None:
+    dataset = sentences(48)
+    blind = replace(dataset, parts=np.where(dataset.parts == 1, 2, dataset.parts).astype(np.int8))
+    given: Any
+    for given in (
+        {"early_stopping": {}},
+        {"balance": {"search": 2}, "encoder": {"freeze": 1, "cache": True}},
+    ):
+        with pytest.raises(TrainingError, match=r"no validation row has a label of force, mood, place to"):
+            train(config(blind, **given), blind, tmp_path / "run")
+    train(config(blind, epochs=1), blind, tmp_path / "blind")
+    seen = dataset.parts == 1
+    labels = dataset.labels | {
+        "mood": replace(dataset.labels["mood"], known=dataset.labels["mood"].known & ~seen)
+    }
+    one = replace(dataset, labels=labels)
+    run = train(config(one, epochs=1, early_stopping={}), one, tmp_path / "one")
+    look = run.history[-1]
+    assert look["validation"]["mood"] is None
+    assert look["validation_loss"] == pytest.approx(look["validation"]["force"] + look["validation"]["place"])
+    with pytest.raises(TrainingError, match=r"train.early_stopping: no validation row has a label of mood"):
+        train(config(one, early_stopping={}, mode="individual"), one, tmp_path / "alone")
+
+
+def test_rows_of_other_domains_cannot_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """They are drawn in another order."""
+    dataset = sentences(48)
+    with pytest.raises(Stopped):
+        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
+    other = replace(dataset, domains=np.arange(48) % 2, domain_names=("a", "b"))
+    with pytest.raises(TrainingError, match="it differs in data"):
+        train(config(dataset), other, tmp_path / "run", resume=True)
+
+
+def test_what_is_refused_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = sentences(48)
+    with pytest.raises(Stopped):
+        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
+    opened: list[Any] = []
+    monkeypatch.setattr(history, "open_trackers", lambda *given: opened.append(given) or [])
+    with pytest.raises(TrainingError, match="of another run"):
+        train(config(dataset), sentences(48, seed=5), tmp_path / "run", resume=True)
+    assert not opened
+    train(config(dataset), dataset, tmp_path / "run", resume=True)
+    assert len(opened) == 1
+
+
+def test_sixteen_bits_are_put_around_the_model_only_when_other_layers_thaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time lies around the one before: many epochs would be deeper than Python goes."""
+    wrapped: list[Any] = []
+    prepare_model = Accelerator.prepare_model
+    monkeypatch.setattr(
+        Accelerator, "prepare_model", lambda self, model: wrapped.append(model) or prepare_model(self, model)
+    )
+    dataset = sentences(48)
+    encoder = {"freeze": 2, "unfreeze": [{"epoch": 2, "freeze": 1}]}
+    train(config(dataset, epochs=9, precision="bf16", encoder=encoder), dataset, tmp_path / "run")
+    assert len(wrapped) == 2
+
+
+def test_an_out_that_is_a_file_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    dataset = sentences(16)
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="is no folder; name another by --out"):
+            train(config(dataset), dataset, tmp_path / "run", resume=resume)
+
+
 def test_a_folder_with_something_in_it_is_not_overwritten(learned: tuple[Run, Dataset]) -> None:
     run, dataset = learned
     with pytest.raises(
         TrainingError, match="holds something already; go on by --resume, or name another folder"
     ):
         train(config(dataset), dataset, run.folder)
-    assert train(config(dataset), dataset, run.folder, resume=True).metrics == run.metrics
+    again = train(config(dataset, **ENOUGH), dataset, run.folder, resume=True)
+    assert again.metrics == run.metrics
 
 
 def test_a_task_without_a_label_to_learn_from_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,6 +206,45 @@ def test_a_disk_too_full_for_kept_answers_leaves_nothing(
     with pytest.raises(TrainingError, match=r"cannot be kept \(No space left on device\); make room"):
         prefixes.make(model.encoder, model.feed(dataset), tmp_path, device=CPU)
     assert not list(tmp_path.iterdir())
+
+
+def _aged(path: Path, size: int, hours: float) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+    return path
+
+
+def test_of_kept_answers_those_that_were_not_used_for_longest_are_removed(tmp_path: Path) -> None:
+    dataset = sentences(12)
+    model = build(config(dataset, encoder={"freeze": 1}), dataset)
+    kept = prefixes.make(model.encoder, model.feed(dataset), tmp_path, device=CPU)
+    (mine,) = tmp_path.iterdir()
+    os.utime(mine, (0, 0))
+    half = 1_900_000_000
+    recent = [_aged(tmp_path / f"{i}.npy", half, hours=0.5) for i in range(2)]
+    older, oldest = (_aged(tmp_path / f"{hours}.npy", half, hours) for hours in (2, 3))
+    small = _aged(tmp_path / "small.npy", 1000, hours=4)
+    dead, written = (_aged(tmp_path / f".x.npy.{hours}", 10, hours) for hours in (30, 2))
+    again = prefixes.make(model.encoder, model.feed(dataset), tmp_path, device=CPU)
+    assert set(tmp_path.iterdir()) == {mine, *recent, small, written}
+    assert not older.exists()
+    assert not oldest.exists()
+    assert not dead.exists()
+    assert np.array_equal(again.states, kept.states)
+
+
+def test_a_run_goes_on_with_kept_answers_that_another_one_removes(tmp_path: Path) -> None:
+    dataset = sentences(12)
+    model = build(config(dataset, encoder={"freeze": 1}), dataset)
+    kept = prefixes.make(model.encoder, model.feed(dataset), tmp_path, device=CPU)
+    (file,) = tmp_path.iterdir()
+    before = np.load(file)
+    file.unlink()
+    again = prefixes.make(model.encoder, model.feed(dataset), tmp_path, device=CPU)
+    assert np.array_equal(kept.states, before)
+    assert np.array_equal(again.states, before)
 
 
 def test_spans_go_from_characters_to_tokens_and_back() -> None:

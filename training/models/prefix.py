@@ -2,12 +2,18 @@
 
 The file's name is a hash of the frozen weights, of the tokens and of the arithmetic, so that runs share it
 exactly as long as it is right. It is written under another name first: what has the right name is whole.
+
+The folder is bounded: whoever takes a file notes the time as its access time, and removes those that were not
+used for longest. A run that still has a removed file mapped keeps what is in it; a file that was used within
+the hour stays, since a run's processes, and individual models, open it one after the other.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -35,6 +41,10 @@ _ROWS = 64
 _CHUNK = 2048
 #: Largest error of entering at the cached layer, relative to the largest number of the answer.
 _TOLERANCE = 0.02
+#: Bytes that a folder may hold, besides what was used within so many seconds.
+_MOST, _RECENT_S = 4_000_000_000, 3600.0
+#: Seconds after which an unfinished file is one of a run that was killed.
+_DEAD_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +107,9 @@ def make(
     path = folder / f"{_key(encoder, feed, half)}.npy"
     shape = (len(feed.ids), encoder.width)
     encoder.eval()
-    if not _whole(path, shape):
+    states = _mapped(path, shape)
+    if states is None:
+        report(0, len(feed.starts) - 1)
         size = f"{shape[0] * shape[1] * 2 / 1e6:.0f} MB"
         try:
             _write(path, shape, _states(encoder, feed, device, half, report))
@@ -105,11 +117,47 @@ def make(
             raise TrainingError(
                 str(folder),
                 f"the frozen layers' answers, {size}, cannot be kept ({error.strerror})",
-                "make room, or set encoder.cache: false",
+                "make room (what lies there may be removed), or set encoder.cache: false",
             ) from None
-    prefix = Prefix(feed, np.load(path, mmap_mode="r"))
+        states = np.load(path, mmap_mode="r")
+    prefix = Prefix(feed, states)
+    _used(path)
+    _tidy(folder, path)
     _check(encoder, prefix, device)
     return prefix
+
+
+def _used(path: Path) -> None:
+    with suppress(OSError):  # it may be another user's
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def _tidy(folder: Path, taken: Path) -> None:
+    """Remove what was not used for longest until the rest is within bounds, and what a killed run left."""
+    now, held = time.time(), 0
+    for path, size, used in sorted(_files(folder, "*.npy"), key=lambda file: -file[2]):
+        held += size
+        if path != taken and held > _MOST and now - used > _RECENT_S:
+            held -= size
+            _remove(path)
+    for path, _, used in _files(folder, ".*.npy.*"):
+        if now - used > _DEAD_S:
+            _remove(path)
+
+
+def _files(folder: Path, pattern: str) -> list[tuple[Path, int, float]]:
+    """Return files, their sizes, and when they were last used or written to."""
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(OSError):  # another run removed it just now
+            about = path.stat()
+            found.append((path, about.st_size, max(about.st_atime, about.st_mtime)))
+    return found
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # another run did, or it is another user's
+        path.unlink()
 
 
 def _key(encoder: Any, feed: TokenFeed, half: torch.dtype | None) -> str:
@@ -121,11 +169,13 @@ def _key(encoder: Any, feed: TokenFeed, half: torch.dtype | None) -> str:
     return digest.hexdigest()[:32]
 
 
-def _whole(path: Path, shape: tuple[int, int]) -> bool:
+def _mapped(path: Path, shape: tuple[int, int]) -> Any:
+    """Return what a file holds, or None; from then on it may be removed."""
     try:
-        return bool(np.load(path, mmap_mode="r").shape == shape)
+        states = np.load(path, mmap_mode="r")
     except (OSError, ValueError):
-        return False
+        return None
+    return states if states.shape == shape else None
 
 
 def _states(

@@ -8,7 +8,10 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["training.schedule", "training.batches", "training.run"])
+@pytest.mark.parametrize(
+    "name",
+    ["training.schedule", "training.batches", "training.run", "training.stopping", "training.fingerprint"],
+)
 def test_examples_hold(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0
