@@ -35,7 +35,7 @@ from training.evaluate.calibration import KINDS, fit_temperature
 from training.evaluate.metrics import main_metric, measure
 from training.export.interface import Head, scores_of
 from training.export.onnx import check_parity, to_onnx
-from training.files import filled, replaced
+from training.files import filled, read_object, replaced, sound
 from training.models.spans import best_spans
 from training.objectives.distil import Teacher
 
@@ -130,20 +130,17 @@ def read(run: Path, name: str) -> Variant:
         TrainingError: If it is not there, or its file is not the one that was measured.
     """
     folder = run / VARIANTS / name
-    try:
-        facts = json.loads((folder / _ABOUT).read_bytes())
+    if not (folder / _ABOUT).exists():
+        raise TrainingError(str(folder), "holds no variant", "make it: accord compress")
+    again = "remove its folder, and make the variant again: accord compress"
+    facts = read_object(folder / _ABOUT, "onnx_sha256", "tasks", "metrics", remedy=again)
+    with sound(folder / _ONNX, again):
         onnx = (folder / _ONNX).read_bytes()
-    except FileNotFoundError:
-        raise TrainingError(str(folder), "holds no variant", "make it: accord compress") from None
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            str(folder), f"cannot be read ({error})", "remove it, and make it again"
-        ) from None
     if sha256(onnx).hexdigest() != facts["onnx_sha256"]:
         raise TrainingError(
             str(folder / _ONNX),
             f"is not the file whose parity and figures {_ABOUT} tells",
-            "remove the folder, and make the variant again: accord compress",
+            again,
         )
     heads = tuple(
         Head(

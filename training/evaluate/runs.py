@@ -18,7 +18,8 @@ from training.evaluate.baselines import CHANCE, baselines
 from training.evaluate.findings import Cost, Model, Role, Scores
 from training.evaluate.history import History
 from training.evaluate.vader import rules
-from training.run import Run
+from training.files import read_object
+from training.run import Run, read_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluated", "gather", "simple"]
 
 _VARIANTS, _ABOUT, _PREDICTIONS, _TRAINED = "variants", "variant.json", "predictions.npz", "fp32"
+_COMPRESS = "remove its folder and compress again"
 
 #: A model that is this many times faster than another is worth being asked first.
 _MUCH_FASTER = 4.0
@@ -156,8 +158,9 @@ def simple(found: Evaluated) -> list[Model]:
 
 
 def _check_data(folder: Path, run: Run, dataset: Dataset) -> None:
+    told = run.card["data"]
     try:
-        cards.check(run.card["data"], dataset)
+        cards.check(told, dataset)
     except TrainingError as error:
         raise TrainingError(str(folder), error.problem, error.remedy) from None
 
@@ -249,8 +252,7 @@ def _variants(run: Path) -> list[Path]:
 
 
 def _variant(folder: Path, about: Mapping[str, Any], name: str, dataset: Dataset) -> Model:
-    with np.load(folder / _PREDICTIONS) as file:
-        scores = _scores(folder, dict(file), dataset)
+    scores = _scores(folder, read_predictions(folder, _COMPRESS), dataset)
     return Model(
         name=name,
         role=Role.VARIANT,
@@ -264,13 +266,7 @@ def _about(folder: Path) -> dict[str, Any]:
     path = folder / _ABOUT
     if not path.exists():
         return {}
-    try:
-        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise TrainingError(
-            str(path), f"cannot be read ({error})", "remove its folder and compress again"
-        ) from None
-    return about
+    return read_object(path, "made_by", "bytes", "ms_1", "ms_8", "invariance", remedy=_COMPRESS)
 
 
 def _cost(about: Mapping[str, Any]) -> Cost | None:
