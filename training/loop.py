@@ -175,6 +175,7 @@ def _fitted(job: _Job, report: Callable[[Progress], None], *, model: Any, feed: 
     own.to(accelerator.device)
     feed = feed or own.feed(dataset)
     targets = {task: feed.targets(labels) for task, labels in dataset.labels.items()}
+    _check_cut(dataset, targets, config.data.max_length)
     if config.encoder.cache and model is None:
         feed = _cached(job, own, feed, accelerator, report)
     prepared_s = time.perf_counter() - began
@@ -295,6 +296,7 @@ def _write(
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "libraries": {name: version(name) for name in _LIBRARIES},
+        "cut": _cut(dataset, model.feed(dataset)) if hasattr(model, "feed") else {},
     }
     written(out / CARD, as_json(card))
     rows = np.concatenate([dataset.rows(part) for part in _ANSWERED])
@@ -412,6 +414,29 @@ def _check_tasks(dataset: Dataset) -> None:
             raise TrainingError(
                 f"task {task!r}", "no training row has a label", "label some, or leave the task out"
             )
+
+
+def _check_cut(dataset: Dataset, targets: Mapping[str, Labels], longest: int) -> None:
+    rows = dataset.rows(Part.TRAIN)
+    for task, labels in targets.items():
+        if not labels.known[rows].any():
+            raise TrainingError(
+                f"task {task!r}",
+                f"every answer of a training row stands behind the first {longest} tokens, which are read",
+                "raise data.max_length, or cut the contexts around their answers",
+            )
+
+
+def _cut(dataset: Dataset, feed: Any) -> dict[str, dict[str, int]]:
+    """Count, by part, texts of which the end is not read, and of each task the answers that stand there."""
+    if getattr(feed, "cut", None) is None:
+        return {}
+    lost = {task: labels.known & ~feed.targets(labels).known for task, labels in dataset.labels.items()}
+    cut = {"texts": feed.cut} | {f"answers of {task}": rows for task, rows in lost.items() if rows.any()}
+    return {
+        what: {part.name.lower(): int(rows[dataset.rows(part)].sum()) for part in Part}
+        for what, rows in cut.items()
+    }
 
 
 def _digest(inputs: str, targets: Mapping[str, Labels], parts: NDArray[np.int8]) -> str:

@@ -47,7 +47,7 @@ def command(
         from training.evaluate.runs import gather, simple  # noqa: PLC0415 - likewise
         from training.evaluate.study import compare_models  # noqa: PLC0415 - likewise
 
-        runs = [_run(place) for place in places]
+        runs = list(dict.fromkeys(_run(place).resolve() for place in places))  # a run counts once
         with err.status("reading runs and their data"):
             found = gather(runs)
         with err.status("fitting simple baselines"):

@@ -56,6 +56,11 @@ def command(
         print_json({"ok": True, "run": str(run.folder)} | dict(run.metrics))
         return
     _show(run.metrics)
+    for each in (run, *run.parts.values()):
+        for what, counts in each.card.get("cut", {}).items():
+            if any(counts.values()):
+                told = ", ".join(f"{part} {count}" for part, count in counts.items())
+                err.print(f"[yellow]note:[/] {what} cut off by data.max_length: {told}", highlight=False)
     out.print(f"[green]trained:[/] {run.folder}", highlight=False)
 
 
