@@ -150,12 +150,12 @@ def _parquet(file: str, content: bytes) -> dict[str, NDArray[Any]]:
 
     try:
         frame = polars.read_parquet(io.BytesIO(content))
-    except (OSError, polars.exceptions.PolarsError) as error:
-        problem = f"is no Parquet file: {str(error).splitlines()[0]}"
-        raise TrainingError(file, problem, "mend data.source, or the file") from None
-    return {
-        column.name: objects([_filled(cell) for cell in column.to_list()]) for column in frame.get_columns()
-    }
+        columns = {column.name: column.to_list() for column in frame.get_columns()}
+    # it panics over some damages, which is no Exception
+    except (OSError, polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        first = str(error).partition("\n")[0]
+        raise TrainingError(file, f"is no Parquet file: {first}", "mend data.source, or the file") from None
+    return {name: objects([_filled(cell) for cell in cells]) for name, cells in columns.items()}
 
 
 def _filled(cell: Any) -> Any:

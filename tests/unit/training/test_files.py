@@ -141,6 +141,25 @@ def test_a_file_is_hashed_as_it_was_read(tmp_path: Path) -> None:
     assert table.facts["sha256"] == sha256(content).hexdigest()
 
 
+def test_a_parquet_file_with_any_damaged_byte_is_a_table_or_refused(tmp_path: Path) -> None:
+    """Also where its reader panics, which is no exception that a program catches by habit."""
+    buffer = io.BytesIO()
+    polars.DataFrame({"text": [f"t {i}" for i in range(40)], "n": [[i] for i in range(40)]}).write_parquet(
+        buffer
+    )
+    content = buffer.getvalue()
+    refused = 0
+    for place in range(len(content)):
+        for value in (0, 255):
+            damaged = content[:place] + bytes([value]) + content[place + 1 :]
+            try:
+                read(tmp_path, "t.parquet", damaged)
+            except TrainingError as error:
+                assert str(error).startswith("t.parquet: ")
+                refused += 1
+    assert refused > len(content)
+
+
 def squad(*asked: dict[str, Any], context: str = "Ann met Bob. Bob left.") -> str:
     questions = [{"id": str(i), "question": "Who?", **about} for i, about in enumerate(asked)]
     paragraph = {"context": context, "qas": questions}
