@@ -1,20 +1,22 @@
-"""Writing files and folders whole or not at all."""
+"""Writing files and folders whole or not at all, and reading them back as what was written."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["filled", "replaced", "whole", "written"]
+__all__ = ["filled", "read_object", "replaced", "sound", "whole", "written"]
 
 
 @contextmanager
@@ -74,3 +76,32 @@ def filled(folder: Path, files: Mapping[str, bytes]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def sound(path: Path, remedy: str) -> Iterator[None]:
+    """Complain about a file that cannot be read as what it was written as: lost, cut off, or another's.
+
+    Raises:
+        TrainingError: In place of whatever its reader trips over.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise TrainingError(str(path), "is missing", remedy) from None
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, BadZipFile) as error:
+        raise TrainingError(str(path), f"cannot be read ({error})", remedy) from None
+
+
+def read_object(path: Path, *keys: str, remedy: str) -> dict[str, Any]:
+    """Return what a file of JSON says, an object with these keys at least.
+
+    Raises:
+        TrainingError: If it is none.
+    """
+    with sound(path, remedy):
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        lacking = [key for key in keys if key not in found]
+        if lacking or not isinstance(found, dict):
+            raise ValueError(f"it says nothing of {', '.join(lacking) or 'anything'}")
+        return found

@@ -103,6 +103,7 @@ def prepare(
     own.to(accelerator.device)
     feed = feed or own.feed(dataset)
     targets = {task: feed.targets(labels) for task, labels in dataset.labels.items()}
+    _check_cut(dataset, targets, config.data.max_length)
     if config.encoder.cache and model is None:
         folder = prefix or config.data.downloads.parent / "prefix"
         feed = _cached(config, own, feed, folder, accelerator=accelerator, report=report)
@@ -123,6 +124,17 @@ def prepare(
         validation=dataset.rows(Part.VALIDATION),
         data=_digest(feed.digest, targets, dataset),
     )
+
+
+def _check_cut(dataset: Dataset, targets: Mapping[str, Labels], longest: int) -> None:
+    rows = dataset.rows(Part.TRAIN)
+    for task, labels in targets.items():
+        if not labels.known[rows].any():
+            raise TrainingError(
+                f"task {task!r}",
+                f"every answer of a training row stands behind the first {longest} tokens, which are read",
+                "raise data.max_length, or cut the contexts around their answers",
+            )
 
 
 def _cached(

@@ -51,6 +51,7 @@ def write_model(out: Path, model: Any, accelerator: Accelerator, dataset: Datase
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "libraries": {name: version(name) for name in _LIBRARIES},
+        "cut": _cut(dataset, model.feed(dataset)) if hasattr(model, "feed") else {},
     }
     written(out / CARD, as_json(card))
 
@@ -103,6 +104,18 @@ def joined(out: Path, parts: Mapping[str, Run]) -> Run:
     written(out / CARD, as_json({"data": next(iter(parts.values())).card["data"], "parts": list(parts)}))
     written(out / METRICS, as_json(metrics))
     return Run.read(out)
+
+
+def _cut(dataset: Dataset, feed: Any) -> dict[str, dict[str, int]]:
+    """Count, by part, texts of which the end is not read, and of each task the answers that stand there."""
+    if getattr(feed, "cut", None) is None:
+        return {}
+    lost = {task: labels.known & ~feed.targets(labels).known for task, labels in dataset.labels.items()}
+    cut = {"texts": feed.cut} | {f"answers of {task}": rows for task, rows in lost.items() if rows.any()}
+    return {
+        what: {part.name.lower(): int(rows[dataset.rows(part)].sum()) for part in Part}
+        for what, rows in cut.items()
+    }
 
 
 def _measured(

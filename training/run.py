@@ -32,7 +32,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from training.errors import TrainingError
-from training.files import written
+from training.files import read_object, sound, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,14 +44,15 @@ if TYPE_CHECKING:
     from training.models import Model
 
 __all__ = [
-    "CHECKPOINT", "Run", "as_json", "finite", "is_finished", "lines_until", "write_config",
-    "write_predictions",
+    "CHECKPOINT", "Run", "as_json", "finite", "is_finished", "lines_until", "read_predictions",
+    "write_config", "write_predictions",
 ]  # fmt: skip
 
 CARD, CONFIG, HISTORY, METRICS, PREDICTIONS = (
     "card.json", "config.yaml", "history.jsonl", "metrics.json", "predictions.npz",
 )  # fmt: skip
 CHECKPOINT, BEST, SEARCH = "checkpoints/last", "checkpoints/best", "search.json"
+_AGAIN = "restore the file, or train again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +76,30 @@ class Run:
         Raises:
             TrainingError: If it is not finished.
         """
-        try:
-            metrics = json.loads((folder / METRICS).read_text("utf-8"))
-        except FileNotFoundError:
+        if not is_finished(folder):
             raise TrainingError(
                 str(folder),
                 "is no finished run: it has no metrics.json",
                 "train it to its end: accord train --resume",
-            ) from None
-        except (OSError, ValueError) as error:
-            raise TrainingError(str(folder / METRICS), f"cannot be read ({error})", "train again") from None
+            )
+        metrics = read_object(folder / METRICS, "metrics", remedy=_AGAIN)
         return cls(folder, metrics, {task: cls.read(folder / task) for task in metrics.get("parts", ())})
 
     @property
     def card(self) -> dict[str, Any]:
         """What ``card.json`` says."""
-        card: dict[str, Any] = json.loads((self.folder / CARD).read_text("utf-8"))
-        return card
+        return read_object(self.folder / CARD, "data", remedy=_AGAIN)
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """The lines of ``history.jsonl``."""
-        return [json.loads(line) for line in (self.folder / HISTORY).read_text("utf-8").splitlines()]
+        with sound(self.folder / HISTORY, _AGAIN):
+            return [json.loads(line) for line in (self.folder / HISTORY).read_text("utf-8").splitlines()]
 
     @property
     def predictions(self) -> dict[str, NDArray[Any]]:
         """``rows``, and each task's scores of them."""
-        with np.load(self.folder / PREDICTIONS) as file:
-            return dict(file)
+        return read_predictions(self.folder, _AGAIN)
 
     def model(self) -> Model:
         """Return the model, ready to answer."""
@@ -129,6 +126,17 @@ def write_predictions(folder: Path, rows: NDArray[np.int64], scores: Mapping[str
     buffer = io.BytesIO()
     np.savez(buffer, rows=rows, **scores)  # type: ignore[arg-type]
     written(folder / PREDICTIONS, buffer.getvalue())
+
+
+def read_predictions(folder: Path, remedy: str) -> dict[str, NDArray[Any]]:
+    """Return what was written of rows and scores.
+
+    Raises:
+        TrainingError: If it is not there, or broken.
+    """
+    path = folder / PREDICTIONS
+    with sound(path, remedy), path.open("rb") as stream, np.load(stream) as file:
+        return dict(file)
 
 
 def as_json(value: Any) -> str:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from accord.commands.output import err, fail, out, print_json, refuse_config
+from accord.commands.explain import explained
+from accord.commands.output import err, fail, out, print_json
 from accord.commands.progress import Shown
-from accord.commands.train import EXTRA
-from protos.document import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,32 +35,30 @@ def command(
 
     Exit codes: 0 all are made; 1 one cannot be; 2 the file cannot be used.
     """
-    from training.errors import TrainingError  # noqa: PLC0415 - few ask for training
-
-    try:
+    with explained(as_json=as_json):
         from training.compress.opened import open_run  # noqa: PLC0415 - it loads torch
         from training.compress.variants import compress  # noqa: PLC0415 - likewise
         from training.config import load  # noqa: PLC0415 - few ask for training
         from training.loop import Stopped  # noqa: PLC0415 - it loads torch
-    except ImportError as error:
-        fail(f"{EXTRA} ({error})", as_json=as_json)
-    try:
+
         config, _ = load(file)
         with err.status("reading the run"):
             models = open_run(folder or config.out, config)
         made = []
-        with Shown() as shown:
-            for each in models:
-                found = compress(
-                    each.config, each.dataset, each.model, each.folder, tell=shown.tell, report=shown.report
-                )
-                made += [dict(variant.facts) | {"task": each.task} for variant in found]
-    except ConfigError as error:
-        refuse_config(error, as_json=as_json)
-    except TrainingError as error:
-        fail(str(error), as_json=as_json)
-    except Stopped:
-        fail("stopped; what is made is kept, and the next call goes on behind it", as_json=as_json)
+        try:
+            with Shown() as shown:
+                for each in models:
+                    found = compress(
+                        each.config,
+                        each.dataset,
+                        each.model,
+                        each.folder,
+                        tell=shown.tell,
+                        report=shown.report,
+                    )
+                    made += [dict(variant.facts) | {"task": each.task} for variant in found]
+        except Stopped:
+            fail("stopped; what is made is kept, and the next call goes on behind it", as_json=as_json)
     if as_json:
         print_json({"ok": True, "variants": made})
         return

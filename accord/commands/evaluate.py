@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from accord.commands.output import err, fail, out, print_json, refuse_config
-from protos.document import ConfigError
+from accord.commands.explain import explained
+from accord.commands.output import err, out, print_json
 
 if TYPE_CHECKING:
     from training.evaluate.findings import Study, TaskStudy
@@ -42,15 +42,12 @@ def command(
 
     Exit codes: 0 the report is written; 1 runs, data or report have a fault; 2 a configuration has.
     """
-    try:
-        from training.errors import TrainingError  # noqa: PLC0415 - only some have what training needs
-        from training.evaluate import report as reports  # noqa: PLC0415 - likewise
+    with explained(as_json=as_json):
+        from training.evaluate import report as reports  # noqa: PLC0415 - few have what training needs
         from training.evaluate.runs import gather, simple  # noqa: PLC0415 - likewise
         from training.evaluate.study import compare_models  # noqa: PLC0415 - likewise
-    except ImportError as error:
-        fail(f"needs {error.name}: install accord-gateway[train]", as_json=as_json)
-    try:
-        runs = [_run(place) for place in places]
+
+        runs = list(dict.fromkeys(_run(place).resolve() for place in places))  # a run counts once
         with err.status("reading runs and their data"):
             found = gather(runs)
         with err.status("fitting simple baselines"):
@@ -62,12 +59,6 @@ def command(
             title=title, study=study, card=found.dataset.card, histories=found.histories, notes=found.notes
         )
         page = reports.write(report, folder or runs[0] / "evaluation")
-    except ConfigError as error:
-        refuse_config(error, as_json=as_json)
-    except TrainingError as error:
-        fail(str(error), as_json=as_json)
-    except ImportError as error:
-        fail(f"needs {error.name}: install accord-gateway[train]", as_json=as_json)
     if as_json:
         print_json({"ok": True, "report": str(page), **reports.as_json(report)})
         return

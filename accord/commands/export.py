@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.commands.output import err, fail, out, print_json, refuse_config
-from accord.commands.train import EXTRA
-from protos.document import ConfigError
+from accord.commands.explain import explained
+from accord.commands.output import err, out, print_json
 
 __all__ = ["command"]
 
@@ -46,16 +45,12 @@ def command(
     Exit codes: 0 all are written; 1 one is refused or cannot be written, those before it are; 2 the
     configuration cannot be used.
     """
-    from training.errors import TrainingError  # noqa: PLC0415 - few ask for training
-
-    try:
+    written: list[dict[str, Any]] = []
+    with explained(as_json=as_json):
         from training.compress.opened import open_run  # noqa: PLC0415 - it loads torch
         from training.config import load  # noqa: PLC0415 - few ask for training
         from training.export.run import export_all  # noqa: PLC0415 - it loads torch
-    except ImportError as error:
-        fail(f"{EXTRA} ({error})", as_json=as_json)
-    written: list[dict[str, Any]] = []
-    try:
+
         config = None if place.is_dir() else load(place)[0]
         with err.status("reading the run"):
             models = open_run(place if config is None else config.out, config)
@@ -72,10 +67,6 @@ def command(
                             "path": str(version),
                         }
                     )
-    except ConfigError as error:
-        refuse_config(error, as_json=as_json)
-    except TrainingError as error:
-        fail(str(error), as_json=as_json)
     if as_json:
         print_json({"ok": True, "models": written})
         return

@@ -9,13 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from accord.commands.output import err, fail, out, print_json, refuse_config
+from accord.commands.explain import explained
+from accord.commands.output import err, fail, out, print_json
 from accord.commands.progress import Shown
-from protos.document import ConfigError
 
 __all__ = ["command"]
-
-EXTRA = "training needs more packages: install accord-gateway[train]"
 
 
 def command(
@@ -34,20 +32,13 @@ def command(
 
     Exit codes: 0 it is trained; 1 it failed or was stopped; 2 the file cannot be used.
     """
-    from training.errors import TrainingError  # noqa: PLC0415 - few ask for training
-
-    try:
+    with explained(as_json=as_json):
         from training import loop, plan  # noqa: PLC0415 - they load torch
-        from training.config import load  # noqa: PLC0415 - likewise few
+        from training.config import load  # noqa: PLC0415 - few ask for training
         from training.data.load import load as load_data  # noqa: PLC0415 - likewise
         from training.evaluate.metrics import measure  # noqa: PLC0415 - likewise
-    except ImportError as error:
-        fail(f"{EXTRA} ({error})", as_json=as_json)
-    try:
+
         config, _ = load(file)
-    except ConfigError as error:
-        refuse_config(error, as_json=as_json)
-    try:
         with err.status("reading the data"):
             dataset = load_data(config)
         if dry_run:
@@ -55,19 +46,22 @@ def command(
                 made = plan.plan(config, dataset)
             _show_plan(asdict(made), as_json=as_json)
             return
-        with Shown() as shown:
-            run = loop.train(
-                config, dataset, folder or config.out, resume=resume, measure=measure, report=shown.report
-            )
-    except TrainingError as error:
-        fail(str(error), as_json=as_json)
-    except loop.Stopped as stopped:
-        there = "" if folder is None else f" --out {folder}"
-        fail(f"{stopped}: accord train {file} --resume{there}", as_json=as_json)
+        where = folder or config.out
+        try:
+            with Shown() as shown:
+                run = loop.train(config, dataset, where, resume=resume, measure=measure, report=shown.report)
+        except loop.Stopped as stopped:
+            there = "" if folder is None else f" --out {folder}"
+            fail(f"{stopped}: accord train {file} --resume{there}", as_json=as_json)
     if as_json:
         print_json({"ok": True, "run": str(run.folder)} | dict(run.metrics))
         return
     _show(run.metrics)
+    for each in (run, *run.parts.values()):
+        for what, counts in each.card.get("cut", {}).items():
+            if any(counts.values()):
+                told = ", ".join(f"{part} {count}" for part, count in counts.items())
+                err.print(f"[yellow]note:[/] {what} cut off by data.max_length: {told}", highlight=False)
     out.print(f"[green]trained:[/] {run.folder}", highlight=False)
 
 

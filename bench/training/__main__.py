@@ -32,7 +32,7 @@ from training.evaluate.findings import Role
 from training.evaluate.runs import gather, simple
 from training.evaluate.study import compare_models
 from training.files import written
-from training.fit import Stopped
+from training.loop import Stopped
 from training.run import Run
 
 if TYPE_CHECKING:

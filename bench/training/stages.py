@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from training.fit import Progress
+    from training.progress import Progress
 
 __all__ = ["PROOFS", "Stages"]
 

@@ -45,6 +45,13 @@ def test_programs_read_one_document(made: Made) -> None:
     assert found["study"]["models"][0]["name"] == "joint"
 
 
+def test_a_run_that_is_named_twice_counts_once(made: Made) -> None:
+    """By its configuration and by its folder: two of it would make intervals narrower than they are."""
+    done = evaluate(made.config, made.joint[0], "--no-baselines", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["notes"] == []
+
+
 def test_faults_are_told_without_a_trace(made: Made, tmp_path: Path) -> None:
     """A run that is not there: 1; a configuration that cannot be used: 2, with its line."""
     done = evaluate(tmp_path)

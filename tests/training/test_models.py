@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from tests.training.rows import config, every_kind, images, made, sentences
-from training.data import Arrays, Texts
+from training.data import Arrays, Pairs, Texts
 from training.errors import TrainingError
 from training.models import build, described, freeze
 from training.models import prefix as prefixes
@@ -275,10 +276,15 @@ def test_a_span_that_was_cut_off_is_as_good_as_unlabelled() -> None:
 
 def test_a_question_longer_than_all_that_is_read_is_named_with_a_remedy() -> None:
     dataset = every_kind()
+    assert isinstance(dataset.inputs, Pairs)
+    questions = ["where is it"] * 48
+    questions[5] = "where is it now"
+    dataset = replace(dataset, inputs=Pairs(tuple(questions), dataset.inputs.contexts))
     model = build(config(dataset), dataset)
-    model.encoder.max_length = 4
+    model.encoder.max_length = 7
     with pytest.raises(
-        TrainingError, match=r"rows 0 to 47: cannot be cut into tokens.*raise data.max_length from 4"
+        TrainingError,
+        match=r"row 6 of the data, 'where is it now': cannot be cut into .*raise data.max_length from 7",
     ):
         model.encoder.feed(dataset)
 

@@ -18,7 +18,7 @@ import numpy as np
 from training.data.dataset import Kind
 from training.errors import TrainingError
 from training.export.interface import Head
-from training.files import filled, replaced
+from training.files import filled, read_object, replaced, sound
 from training.run import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FP32, VARIANTS = "fp32", "variants"
 ABOUT, _ONNX = "variant.json", "model.onnx"
+#: What others read there.
+_KEYS = ("made_by", "bytes", "ms_1", "ms_8", "invariance")
+_AGAIN = "remove its folder, and make the variant again: accord compress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,42 +60,29 @@ def read(run: Path, name: str) -> Variant:
         TrainingError: If it is not there, or its file is not the one that was measured.
     """
     folder = run / VARIANTS / name
-    facts = described(folder)
-    try:
+    facts = described(folder, "onnx_sha256", "tasks", "metrics")
+    with sound(folder / _ONNX, _AGAIN):
         onnx = (folder / _ONNX).read_bytes()
-    except FileNotFoundError:
-        raise _absent(folder) from None
-    except OSError as error:
-        raise _unreadable(folder / _ONNX, error) from None
-    try:
-        digest, heads = facts["onnx_sha256"], _heads(facts["tasks"])
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _unreadable(folder / ABOUT, error) from None
-    if sha256(onnx).hexdigest() != digest:
+    with sound(folder / ABOUT, _AGAIN):
+        heads = _heads(facts["tasks"])
+    if sha256(onnx).hexdigest() != facts["onnx_sha256"]:
         raise TrainingError(
             str(folder / _ONNX),
             f"is not the file whose parity and figures {ABOUT} tells",
-            "remove the folder, and make the variant again: accord compress",
+            _AGAIN,
         )
     return Variant(name=name, onnx=onnx, heads=heads, facts=facts)
 
 
-def described(folder: Path) -> dict[str, Any]:
+def described(folder: Path, *keys: str) -> dict[str, Any]:
     """Read what was measured of a variant, but not its file.
 
     Raises:
         TrainingError: If that is not there, or cannot be read.
     """
-    path = folder / ABOUT
-    try:
-        facts = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise _absent(folder) from None
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    if not isinstance(facts, dict):
-        raise _unreadable(path, TypeError("it holds no object"))
-    return facts
+    if not (folder / ABOUT).exists():
+        raise TrainingError(str(folder), "holds no variant", "make it: accord compress")
+    return read_object(folder / ABOUT, *_KEYS, *keys, remedy=_AGAIN)
 
 
 def write(run: Path, variant: Variant, predictions: Mapping[str, Array]) -> None:
@@ -129,14 +119,4 @@ def _heads(tasks: Mapping[str, Any]) -> tuple[Head, ...]:
             temperature=each["temperature"],
         )
         for task, each in tasks.items()
-    )
-
-
-def _absent(folder: Path) -> TrainingError:
-    return TrainingError(str(folder), "holds no variant", "make it: accord compress")
-
-
-def _unreadable(path: Path, error: Exception) -> TrainingError:
-    return TrainingError(
-        str(path), f"cannot be read ({error})", "remove its folder, and make it again: accord compress"
     )

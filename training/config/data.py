@@ -41,7 +41,7 @@ class Source(Section):
     def _one_kind(self) -> Source:
         if (self.corpus is None) == (self.file is None):
             raise ValueError(f"needs either corpus ({', '.join(CORPORA)}) or file")
-        if self.file is not None and self.format is None and self.file.suffix[1:] not in _SUFFIXES:
+        if self.file is not None and self.format is None and _suffix(self.file) not in _SUFFIXES:
             raise ValueError(
                 f"{self.file.name!r} is neither a corpus ({', '.join(CORPORA)}) nor a file whose suffix "
                 "tells its format; say format: csv, jsonl, parquet or squad"
@@ -53,10 +53,14 @@ class Source(Section):
         """The format of the file."""
         if self.format is not None or self.file is None:
             return self.format or ""
-        return _SUFFIXES[self.file.suffix[1:]]
+        return _SUFFIXES[_suffix(self.file)]
 
 
 _SUFFIXES = {"csv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+
+
+def _suffix(file: Path) -> str:
+    return file.suffix[1:].lower()
 
 
 class Split(Section):
@@ -112,4 +116,8 @@ class Data(Section):
             raise ValueError("needs both question and context, or neither")
         if sum([self.text is not None, self.question is not None, bool(self.features)]) > 1:
             raise ValueError("needs one of text, question with context, features")
+        places = [source.file or source.corpus for source in self.source]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise ValueError(f"source names {twice} twice: its rows would count double")
         return self

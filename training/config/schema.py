@@ -115,6 +115,13 @@ class Task(Section):
     def _fitting(self) -> Task:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels name a class twice")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("columns name a class twice")
+        for label in self.labels:
+            if label != label.strip() or len(label.splitlines()) != 1:
+                raise ValueError(f"labels has {label!r}: a name is one line without blanks around it")
+            if self.kind == "multilabel" and self.separator in label:
+                raise ValueError(f"labels has {label!r}, which holds the separator {self.separator!r}")
         if self.labels and self.kind not in ("classify", "multilabel"):
             raise ValueError(f"labels have no effect on {self.kind}")
         if self.kind == "classify" and len(self.labels) == 1:

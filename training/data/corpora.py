@@ -22,7 +22,7 @@ import numpy as np
 
 from training.data import cloze, vader
 from training.data.download import fetch
-from training.data.table import Table, digest, objects
+from training.data.table import Table, digest, objects, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def read_corpus(source: Source, downloads: Path) -> Table:
 
 def _archive(downloads: Path) -> tuple[vader.Corpus, dict[str, Any]]:
     path = fetch(vader.ARCHIVE, downloads)
-    facts = {"from": vader.ARCHIVE.requirement, **digest(path), "licence": vader.LICENCE}
+    facts = {"from": vader.ARCHIVE.requirement, **digest(read_bytes(path)), "licence": vader.LICENCE}
     return vader.read(path), facts
 
 
@@ -127,5 +127,9 @@ def _digits(_: Path) -> dict[str, Any]:
         "parity": np.where(read.target % 2, "odd", "even").astype(object),
     }
     archive = Path(datasets.__file__).parent / "data" / "digits.csv.gz"
-    facts = {"from": f"scikit-learn=={sklearn.__version__}", **digest(archive), "licence": licence}
+    facts = {
+        "from": f"scikit-learn=={sklearn.__version__}",
+        **digest(read_bytes(archive)),
+        "licence": licence,
+    }
     return {"columns": columns, "inputs": ("pixels",), "facts": facts}

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from training.data.squad import read_squad
-from training.data.table import Table, digest, objects
+from training.data.table import Table, digest, objects, read_bytes
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,7 +35,8 @@ def read_file(source: Source) -> Table:
     if source.file is None:
         raise ValueError("the source is no file")
     path, file = source.file, source.file.name
-    facts = {**digest(path), "licence": source.licence}
+    content = read_bytes(path)
+    facts = {**digest(content), "licence": source.licence}
     common: dict[str, Any] = {
         "name": source.domain or path.stem,
         "file": file,
@@ -44,7 +44,7 @@ def read_file(source: Source) -> Table:
         "facts": facts,
     }
     if source.read_as == "squad":
-        columns, ids = read_squad(file, path.read_bytes())
+        columns, ids = read_squad(file, content)
         return Table(
             **common,
             columns=columns,
@@ -54,24 +54,24 @@ def read_file(source: Source) -> Table:
             together=("document",),
         )
     if source.read_as == "parquet":
-        columns = _parquet(path)
+        columns = _parquet(file, content)
         rows = np.arange(1, len(next(iter(columns.values()), ())) + 1)
         table = Table(**common, columns=columns, marks=rows, mark=", row ")
     else:
         read = {"csv": _csv, "jsonl": _jsonl}[source.read_as]
-        columns, lines = read(file, _text(path))
+        columns, lines = read(file, _text(file, content))
         table = Table(**common, columns=columns, marks=lines)
     if not len(table):
         raise TrainingError(file, "has no rows", "mend data.source, or the file")
     return table
 
 
-def _text(path: Path) -> str:
+def _text(file: str, content: bytes) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise TrainingError(f"{path.name}:{line}", "is not UTF-8 text", "convert the file to UTF-8") from None
+        line = content[: error.start].count(b"\n") + 1
+        raise TrainingError(f"{file}:{line}", "is not UTF-8 text", "convert the file to UTF-8") from None
 
 
 def _csv(file: str, text: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
@@ -94,6 +94,9 @@ def _csv(file: str, text: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.int6
     if not rows:
         raise TrainingError(file, "is empty", "it needs a line with the columns' names, and rows")
     head = rows[0]
+    if len(head) == 1 and any(mark in head[0] for mark in ";\t"):
+        problem = f"has the one column {head[0]!r}"
+        raise TrainingError(f"{file}:{lines[0]}", problem, "put commas between cells, or write JSONL")
     for name in head:
         if not name or head.count(name) > 1:
             problem = f"has the column {name!r} twice" if name else "has a column without a name"
@@ -118,7 +121,11 @@ def _jsonl(file: str, text: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.in
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            problem = "holds half a character, which no file of UTF-8 can hold"
+            raise TrainingError(f"{file}:{number}", problem, "mend its \\ud... escapes") from None
         except (ValueError, RecursionError) as error:
             raise TrainingError(f"{file}:{number}", f"is no JSON: {error}", "one object a line") from None
         if not isinstance(row, dict):
@@ -130,17 +137,25 @@ def _jsonl(file: str, text: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.in
     return columns, np.array(lines, np.int64)
 
 
-def _parquet(path: Path) -> dict[str, NDArray[Any]]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it says {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
+def _parquet(file: str, content: bytes) -> dict[str, NDArray[Any]]:
     import polars  # noqa: PLC0415 - 0.3 s, and few files are Parquet
 
     try:
-        frame = polars.read_parquet(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        problem = f"is no Parquet file: {str(error).splitlines()[0]}"
-        raise TrainingError(path.name, problem, "mend data.source, or the file") from None
-    return {
-        column.name: objects([_filled(cell) for cell in column.to_list()]) for column in frame.get_columns()
-    }
+        frame = polars.read_parquet(io.BytesIO(content))
+        columns = {column.name: column.to_list() for column in frame.get_columns()}
+    # it panics over some damages, which is no Exception
+    except (OSError, polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        first = str(error).partition("\n")[0]
+        raise TrainingError(file, f"is no Parquet file: {first}", "mend data.source, or the file") from None
+    return {name: objects([_filled(cell) for cell in cells]) for name, cells in columns.items()}
 
 
 def _filled(cell: Any) -> Any:

@@ -12,7 +12,7 @@ from training.data.dataset import Arrays, Dataset, Inputs, Pairs, Part
 from training.data.files import read_file
 from training.data.inputs import read_inputs
 from training.data.split import connected, place_groups, some_groups, torn
-from training.data.table import at, files, joined
+from training.data.table import at, files, joined, named
 from training.data.task import QUERY, read_task
 from training.data.weigh import inverse_sqrt_size
 from training.errors import TrainingError
@@ -68,16 +68,15 @@ def load(config: Config) -> Dataset:
 
 
 def _domains(tables: Sequence[Table], data: Data) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    named: list[str] = []
+    of_row: list[str] = []
     for table in tables:
         column = data.domain or table.domain
         if column is None:
-            named += [table.name] * len(table)
+            of_row += [table.name] * len(table)
         else:
-            named += [
-                table.name if cell is None else str(cell) for cell in table.cells(column, "data.domain")
-            ]
-    names, domains = np.unique(np.array(named, object), return_inverse=True)
+            table.cells(column, "data.domain")
+            of_row += [table.name if cell is None else named(cell) for cell in joined([table], column)]
+    names, domains = np.unique(np.array(of_row, object), return_inverse=True)
     return tuple(names.tolist()), domains.astype(np.int64)
 
 
@@ -94,12 +93,11 @@ def _keys(tables: Sequence[Table], inputs: Inputs, config: Config) -> dict[str, 
     own = (column for table in tables for column in table.together)
     for column in dict.fromkeys((*config.data.split.by, *queries, *own)):
         if not any(column in table.columns for table in tables):
-            raise TrainingError(
-                files(tables), f"no source has the column {column!r} to split by", "mend data.split.by"
-            )
+            remedy = "name it in the task's query" if column in queries else "mend data.split.by"
+            raise TrainingError(files(tables), f"no source has the column {column!r} to split by", remedy)
         cells = joined(tables, column)
         # an empty cell keeps nothing together
-        keys[column] = [f"\0{row}" if cell is None else str(cell) for row, cell in enumerate(cells)]
+        keys[column] = [f"\0{row}" if cell is None else named(cell) for row, cell in enumerate(cells)]
     return keys
 
 

@@ -8,12 +8,17 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from training.data.dataset import Part
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["connected", "split_groups"]
+__all__ = ["connected", "place_groups", "some_groups", "split_groups", "torn"]
+
+#: How far a part may be from its share, as a share of it, before groups are dealt by size.
+_FAR = 1 / 3
 
 
 def connected(*keys: Sequence[str]) -> NDArray[np.int64]:
@@ -46,6 +51,9 @@ def split_groups(
 ) -> NDArray[np.int8]:
     """Deal whole groups to the parts, so that each stratum is shared out alike.
 
+    Where groups are so large that a part would miss its share by more than a third, or stay empty, they are
+    dealt by size instead, whatever their stratum.
+
     Args:
         groups: The group of each row, int [n].
         strata: The stratum of each row; a group belongs to that of its first row.
@@ -63,7 +71,31 @@ def split_groups(
         dealt: NDArray[Any] = order[stratum[order] == name]
         middle = np.cumsum(sizes[dealt]) - sizes[dealt] / 2
         part[dealt] = np.digitize(middle / sizes[dealt].sum(), np.cumsum(shares[:-1]))
+    wanted = np.array(shares) * sizes.sum()
+    found = np.bincount(part, sizes, minlength=len(Part))
+    if (np.abs(found - wanted) > wanted * _FAR).any():
+        part[order] = _by_size(sizes[order], wanted)
     return part[group_of]
+
+
+def _by_size(sizes: NDArray[np.int64], wanted: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Deal groups, the largest first, each to the part that is then least full; of one size, in their order.
+
+    The last groups go to parts that would have none.
+
+    Example:
+        >>> _by_size(np.array([1, 1, 8, 1]), np.array([8.8, 1.1, 1.1])).tolist()
+        [1, 2, 0, 0]
+    """
+    part = np.empty(len(sizes), np.int8)
+    found = np.zeros(len(wanted))
+    for left, group in zip(range(len(sizes), 0, -1), np.argsort(-sizes, kind="stable"), strict=True):
+        empty = (found == 0) & (wanted > 0)
+        allowed = empty if left <= empty.sum() else wanted > 0
+        full = np.divide(found + sizes[group], wanted, out=np.full(len(wanted), np.inf), where=allowed)
+        part[group] = full.argmin()
+        found[part[group]] += sizes[group]
+    return part
 
 
 def place_groups(

@@ -51,22 +51,27 @@ def _rows(file: str, articles: list[Any]) -> Iterator[tuple[str, str, str, str, 
             context: str = paragraph["context"]
             for asked in paragraph["qas"]:
                 place = f"{file}, question {asked['id']}"
-                yield (
-                    asked["id"],
-                    asked["question"].strip(),
-                    context,
-                    document,
-                    _answer(place, context, asked),
-                )
+                row = asked["id"], str(asked["question"]).strip(), context, document
+                _whole(place, *map(str, row))
+                yield *row, _answer(place, context, asked)
+
+
+def _whole(place: str, *texts: str) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        problem = "holds half a character, which no file of UTF-8 can hold"
+        raise TrainingError(ascii(place)[1:-1], problem, "mend its \\ud... escapes") from None
 
 
 def _answer(place: str, context: str, asked: Mapping[str, Any]) -> tuple[tuple[int, int], ...] | None:
     if asked.get("is_impossible"):
         return ()
     spans: dict[tuple[int, int], None] = {}
-    for answer in asked.get("answers", ()):
+    for answer in asked.get("answers") or ():
         begin, text = answer["answer_start"], answer["text"]
-        if not text or begin < 0 or context[begin : begin + len(text)] != text:
+        stands = isinstance(begin, int) and isinstance(text, str) and begin >= 0
+        if not stands or not text or context[begin : begin + len(text)] != text:
             raise TrainingError(
                 place,
                 f"the answer {text!r} does not stand at {begin}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Table", "at", "digest", "files", "joined", "number", "objects"]
+__all__ = ["Table", "at", "digest", "files", "joined", "named", "number", "objects", "read_bytes"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -102,7 +103,7 @@ def number(cell: object) -> float | None:
         >>> number("1e3"), number("1,5"), number(True), number("1e300")
         (1000.0, None, None, None)
     """
-    if not isinstance(cell, str | int | float) or isinstance(cell, bool):
+    if not isinstance(cell, str | int | float | Decimal) or isinstance(cell, bool):
         return None
     try:
         read = float(cell)
@@ -111,34 +112,47 @@ def number(cell: object) -> float | None:
     return read if abs(read) <= _LARGEST else None
 
 
+def named(cell: object) -> str:
+    """Return what a cell names, the same however a file has it: a label, a group, a query, a domain.
+
+    Example:
+        >>> named(" good "), named(1), named(1.0), named(True)
+        ('good', '1', '1', 'true')
+    """
+    if isinstance(cell, float) and cell.is_integer():  # whole numbers beside empty cells, as pandas has them
+        cell = int(cell)
+    return str(cell).lower() if isinstance(cell, bool) else str(cell).strip()
+
+
 def objects(cells: Sequence[Any]) -> NDArray[Any]:
     """Return cells as an array of as many; numpy would unpack those that are sequences."""
     return np.fromiter(cells, object, len(cells))
 
 
 def joined(tables: Sequence[Table], column: str) -> NDArray[Any]:
-    """Return a column over several tables; tables without it have empty cells."""
-    parts = [
-        np.asarray(t.columns[column], object) if column in t.columns else np.full(len(t), None, object)
-        for t in tables
+    """Return a column over several tables; tables without it have empty cells, and one of blanks is empty."""
+    cells = [
+        None if isinstance(cell, str) and not cell.strip() else cell
+        for table in tables
+        for cell in (table.columns[column] if column in table.columns else [None] * len(table))
     ]
-    return np.concatenate(parts)
+    return objects(cells)
 
 
-def digest(path: Path) -> dict[str, Any]:
-    """Return a file's SHA-256 and size.
+def read_bytes(path: Path) -> bytes:
+    """Return what a source holds, read once: what is hashed is what is trained on.
 
     Raises:
         TrainingError: If it cannot be read.
     """
-    hashed, size = sha256(), 0
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                hashed.update(block)
-                size += len(block)
+        return path.read_bytes()
     except OSError as error:
         raise TrainingError(
             str(path), f"cannot be read: {error.strerror}", "mend data.source, or the file"
         ) from None
-    return {"sha256": hashed.hexdigest(), "bytes": size}
+
+
+def digest(content: bytes) -> dict[str, Any]:
+    """Return a file's SHA-256 and size."""
+    return {"sha256": sha256(content).hexdigest(), "bytes": len(content)}

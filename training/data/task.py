@@ -19,7 +19,7 @@ import numpy as np
 
 from protos.document import hint
 from training.data.dataset import Kind, Labels
-from training.data.table import at, files, joined, number
+from training.data.table import at, files, joined, named, number
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -126,13 +126,19 @@ class Reader:
         if self.task.columns:
             return self._flags()
         separator = self.task.separator
-        named: list[tuple[str, ...]] = []
+        found: list[tuple[str, ...]] = []
         for row, cell in enumerate(self.cells[self.columns[0]]):
             parts = cell if isinstance(cell, list) else str(cell).split(separator) if cell is not None else []
             names = [self._name(row, part) for part in parts if str(part).strip()]
-            named.append(tuple(names))
-        classes, numbers = self._numbered(named)
-        values = np.zeros((len(named), len(classes)), np.float32)
+            found.append(tuple(names))
+        classes, numbers = self._numbered(found)
+        if not classes:
+            raise TrainingError(
+                files(self.tables),
+                f"no training row of task {self.name!r} has any class",
+                "label some, or leave the task out",
+            )
+        values = np.zeros((len(found), len(classes)), np.float32)
         for row, of_row in enumerate(numbers):
             values[row, list(of_row)] = 1
         return self._made(values, classes=classes)
@@ -157,18 +163,19 @@ class Reader:
         return self._made(values, classes=self.columns)
 
     def _name(self, row: int, cell: object) -> str:
-        if isinstance(cell, bool):
-            return str(cell).lower()
         if not isinstance(cell, str | int | float) or (isinstance(cell, float) and not math.isfinite(cell)):
             raise self.wrong(row, f"{cell!r} names no class", "write a name, or leave it empty")
-        return str(cell).strip()
+        name = named(cell)
+        if len(name.splitlines()) != 1:  # a file of labels has a line for each
+            raise self.wrong(row, f"the label {name!r:.60} is not one line", "write a name without line ends")
+        return name
 
-    def _numbered(self, named: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    def _numbered(self, of_rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
         """Return the classes, and the numbers for the names of each row."""
-        trained = {name for names, train in zip(named, self.train, strict=True) if train for name in names}
+        trained = {name for names, train in zip(of_rows, self.train, strict=True) if train for name in names}
         classes = self.task.labels or tuple(sorted(trained))
         numbers = {name: i for i, name in enumerate(classes)}
-        for row, names in enumerate(named):
+        for row, names in enumerate(of_rows):
             for name in names:
                 if name not in numbers:
                     remedy = (
@@ -180,7 +187,7 @@ class Reader:
         for name in classes:
             if name not in trained:
                 raise self._empty(name)
-        return classes, [tuple(numbers[name] for name in names) for names in named]
+        return classes, [tuple(numbers[name] for name in names) for names in of_rows]
 
     def _empty(self, name: str) -> TrainingError:
         return TrainingError(
@@ -213,12 +220,26 @@ class Reader:
         queries = np.full(len(self.known), -1, np.int64)
         for row, cell in enumerate(joined(self.tables, column)):
             if cell is not None:
-                queries[row] = numbers.setdefault(str(cell), len(numbers))
+                queries[row] = numbers.setdefault(named(cell), len(numbers))
             elif self.known[row]:
                 raise self.wrong(row, f"has a relevance, and no {column!r}", "name its query, or empty both")
+        here = self.known & self.train
+        rated = set(zip(queries[here].tolist(), relevance[here].tolist(), strict=True))
+        if len(rated) == len({query for query, _ in rated}):
+            raise TrainingError(
+                files(self.tables),
+                f"no training list of task {self.name!r} has rows of different relevance",
+                f"rate rows of one {column} differently, or name another column in the task's query",
+            )
         return self._made(relevance, queries=queries)
 
     def _spans(self) -> Labels:
+        if not self.contexts:
+            raise TrainingError(
+                f"task {self.name!r}",
+                "a span stands in a context, and the rows are no pairs",
+                "name data.question and data.context",
+            )
         column = self.columns[0]
         starts = joined(self.tables, f"{column}_start")
         accepted = [

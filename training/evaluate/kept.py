@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from training.compress.variant import ABOUT, FP32, VARIANTS, described
 from training.data.dataset import Part
 from training.errors import TrainingError
 from training.evaluate.findings import Cost, Scores
-from training.run import PREDICTIONS
+from training.run import PREDICTIONS, read_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,17 +102,13 @@ def scores_in(folder: Path, dataset: Dataset) -> dict[str, Scores]:
     Raises:
         TrainingError: If they are not there, or of other rows.
     """
-    path = folder / PREDICTIONS
-    try:
-        # of a broken file, numpy would leave what it opened open
-        with np.load(io.BytesIO(path.read_bytes())) as file:
-            predictions = dict(file)
-    except (OSError, ValueError, BadZipFile) as error:
-        raise TrainingError(str(path), f"cannot be read ({error})", "train or compress again") from None
+    predictions = read_predictions(folder, "train or compress again")
     validation, test = dataset.rows(Part.VALIDATION), dataset.rows(Part.TEST)
     if not np.array_equal(predictions.pop("rows", ()), np.concatenate([validation, test])):
         raise TrainingError(
-            str(path), "holds no predictions of these validation and test rows", "train or compress again"
+            str(folder / PREDICTIONS),
+            "holds no predictions of these validation and test rows",
+            "train or compress again",
         )
     cut = len(validation)
     return {task: Scores(each[:cut], each[cut:]) for task, each in predictions.items()}

@@ -76,6 +76,7 @@ class _Read:
         """What runs have in common that differ in their seed only."""
         about = self.config.model_dump(mode="json", exclude={"out", "export", "compress", "track"})
         about["train"].pop("seed")
+        about["data"].pop("downloads")
         return json.dumps(about, sort_keys=True)
 
 
@@ -171,8 +172,9 @@ def _reads(folders: Sequence[Path], data: Callable[[Config], Dataset]) -> tuple[
 
 def _checked(run: Run, dataset: Dataset) -> Dataset:
     """Return the data of a run, if they are still those that it was trained on."""
+    told = run.card["data"]
     try:
-        cards.check(run.card["data"], dataset)
+        cards.check(told, dataset)
     except TrainingError as error:
         raise TrainingError(str(run.folder), error.problem, error.remedy) from None
     return dataset

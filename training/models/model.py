@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -19,7 +20,7 @@ from training.models.heads import Answer, Heads
 from training.models.text import TextEncoder, read_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -116,11 +117,9 @@ def restore(run: Path, *, dropout: float = 0.0) -> Model:
         TrainingError: If the folder does not hold one.
     """
     about, tokenizer, weights = _read(run)
-    model = described(about, tokenizer, dropout=dropout)
-    try:
+    with _fitting(run):
+        model = described(about, tokenizer, dropout=dropout)
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise _unfit(run, str(error).splitlines()[0]) from None
     model.eval()
     return model
 
@@ -129,9 +128,12 @@ def _encoder(config: Config, dataset: Dataset, dropout: float) -> Any:
     wanted, longest = config.encoder, config.data.max_length
     if wanted.from_ is not None:
         about, tokenizer, weights = _read(wanted.from_)
-        encoder = _described_encoder(about["encoder"], tokenizer, dropout)
         begin = "encoder."
-        encoder.load_state_dict({k.removeprefix(begin): v for k, v in weights.items() if k.startswith(begin)})
+        with _fitting(wanted.from_):
+            encoder = _described_encoder(about["encoder"], tokenizer, dropout)
+            encoder.load_state_dict(
+                {k.removeprefix(begin): v for k, v in weights.items() if k.startswith(begin)}
+            )
         return encoder
     if wanted.name in _ARRAYS:
         return _ARRAYS[wanted.name].for_dataset(
@@ -164,12 +166,21 @@ def _read(run: Path) -> tuple[dict[str, Any], Tokenizer | None, dict[str, Tensor
     try:
         about = json.loads((run / ABOUT).read_text("utf-8"))
         weights = load_file(run / WEIGHTS)
+        reads_text = about["encoder"]["kind"] not in _ARRAYS
     except FileNotFoundError as error:
-        raise _unfit(run, f"{error.filename} is missing") from None
-    except (OSError, ValueError, SafetensorError) as error:
+        raise _unfit(run, f"{error.filename or WEIGHTS} is missing") from None
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise _unfit(run, str(error)) from None
-    tokenizer = read_tokenizer(run / TOKENIZER) if (run / TOKENIZER).exists() else None
-    return about, tokenizer, weights
+    return about, read_tokenizer(run / TOKENIZER) if reads_text else None, weights
+
+
+@contextmanager
+def _fitting(run: Path) -> Iterator[None]:
+    """Refuse files that are each readable, but do not make a model together."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _unfit(run, str(error).partition("\n")[0]) from None
 
 
 def _unfit(run: Path, problem: str) -> TrainingError:

@@ -17,6 +17,8 @@ from training.data import Kind, Pairs, Texts
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
     from torch import Tensor
@@ -41,6 +43,7 @@ class TokenFeed:
         offsets: The characters of the context that a token stands for, int32 [total, 2]; zeros elsewhere.
         padding: The token that fills up.
         paired: Whether rows are pairs.
+        cut: Whether a row's text or context was longer and its end is not read, bool [n].
     """
 
     starts: NDArray[np.int64]
@@ -50,6 +53,7 @@ class TokenFeed:
     offsets: NDArray[np.int32]
     padding: int
     paired: bool
+    cut: NDArray[np.bool_]
 
     @classmethod
     def of(cls, dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> TokenFeed:
@@ -70,21 +74,24 @@ class TokenFeed:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length, strategy="only_second" if paired else "longest_first")
         parts: list[tuple[Any, ...]] = []
+        cut: list[bool] = []
         for begin in range(0, len(rows), _CHUNK):
             chunk = rows[begin : begin + _CHUNK]
             try:
                 encoded = tokenizer.encode_batch(chunk)
             except Exception as error:  # noqa: BLE001 - the tokenizer has no type of its own for it
+                at = begin + _first_unfit(tokenizer, chunk)
                 raise TrainingError(
-                    f"rows {begin} to {begin + len(chunk) - 1}",
+                    f"row {at + 1} of the data, {rows[at][0] if paired else rows[at]!r:.60}",
                     f"cannot be cut into tokens: {error}",
-                    f"shorten the questions, or raise data.max_length from {max_length}",
+                    f"shorten the question, or raise data.max_length from {max_length}",
                 ) from None
             for each in encoded:
                 of_context = np.asarray([part == 1 for part in each.sequence_ids], bool)
                 offsets = np.asarray(each.offsets, np.int32).reshape(-1, 2)
                 offsets[~of_context] = 0
                 parts.append((each.ids, each.type_ids, of_context, offsets))
+                cut.append(bool(each.overflowing))
         lengths = [len(ids) for ids, *_ in parts]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         context = np.concatenate([c for *_, c, _ in parts])
@@ -98,6 +105,7 @@ class TokenFeed:
             offsets=np.concatenate([offsets for *_, offsets in parts]),
             padding=0 if pad is None else pad,
             paired=paired,
+            cut=np.array(cut, bool),
         )
 
     @property
@@ -162,6 +170,16 @@ class TokenFeed:
             else:
                 known[row] = False
         return replace(labels, values=values, known=known)
+
+
+def _first_unfit(tokenizer: Tokenizer, rows: Sequence[Any]) -> int:
+    """Return which row it is that the tokenizer refuses."""
+    for i, row in enumerate(rows):
+        try:
+            tokenizer.encode_batch([row])
+        except Exception:  # noqa: BLE001 - as above
+            return i
+    return 0
 
 
 def _padded(array: NDArray[Any], mask: NDArray[np.bool_], places: NDArray[np.int64], filler: int) -> Tensor:

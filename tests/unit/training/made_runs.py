@@ -123,12 +123,12 @@ def _write_run(
     (place / CARD).write_text(
         as_json({"data": dict(dataset.card)} | ({"parts": parts} if parts else {})), "utf-8"
     )
-    (place / METRICS).write_text(as_json({"parts": parts} if parts else {}), "utf-8")
+    (place / METRICS).write_text(as_json({"metrics": {}} | ({"parts": parts} if parts else {})), "utf-8")
     for task in parts:
         part = place / task
         part.mkdir()
         _write_history(part, (task,), seed)
-        (part / METRICS).write_text("{}", "utf-8")
+        (part / METRICS).write_text(as_json({"metrics": {}}), "utf-8")
     if not parts:
         _write_history(place, tuple(dataset.labels), seed)
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -158,6 +159,10 @@ def test_a_repeated_text_in_two_given_parts_is_refused(tmp_path: Path) -> None:
             "big.csv:2: 'text' is '1e300', no number; write",
         ),
         ("{source: reviews.csv, text: user}", "reviews.csv: the part"),
+        (
+            "{source: half.jsonl}",
+            "half.jsonl:2: holds half a character, which no file of UTF-8 can hold; mend",
+        ),
         ("{source: empty.csv}", "empty.csv:3: 'text' is empty; write a text, or take the row out"),
         ("{source: [reviews.csv, squad.json]}", "one has text to read, the other question and context"),
         (
@@ -183,6 +188,30 @@ def test_data_that_cannot_be_trained_on_are_refused(tmp_path: Path, data: str, p
     encoder = "encoder: {name: tabular}\n" if "features" in data else ""
     text = f"data: {data.replace('squad.json', '{file: squad.json, format: squad}')}\n" + encoder + TASKS
     assert problem in refused(tmp_path, text)
+
+
+def test_one_name_is_one_name_in_any_format(tmp_path: Path) -> None:
+    """A number beside an empty cell, as pandas writes it, and blanks around it: one group, one class."""
+    lines = [f"text {i},{i % 4},{i % 2}" for i in range(80)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,user,label", *lines]), "utf-8")
+    frame = {
+        "text": [f"other {i}" for i in range(80)],
+        "user": [None, *(float(i % 4) for i in range(1, 80))],
+        "label": [None, *(float(i % 2) for i in range(1, 80))],
+    }
+    polars.DataFrame(frame).write_parquet(tmp_path / "b.parquet")
+    rest = [json.dumps({"text": f"rest {i}", "user": f" {i % 4} ", "label": f" {i % 2}"}) for i in range(8)]
+    (tmp_path / "c.jsonl").write_text(
+        "\n".join([*rest, '{"text": "blank", "user": " ", "label": " "}']), "utf-8"
+    )
+    data = dataset(
+        tmp_path,
+        "data: {source: [a.csv, b.parquet, c.jsonl], split: {by: user, parts: [0.5, 0.25, 0.25]}}\n"
+        "tasks: {label: {kind: classify}}\n",
+    )
+    assert data.labels["label"].classes == ("0", "1")
+    assert len(np.unique(data.groups)) == 6
+    assert data.labels["label"].known.sum() == len(data) - 2
 
 
 def test_numbers_become_arrays_and_pairs_stay_pairs(tmp_path: Path) -> None:

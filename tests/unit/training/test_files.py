@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import polars
@@ -85,6 +88,15 @@ def test_an_empty_cell_is_none_in_every_format(tmp_path: Path) -> None:
         ("t.csv", b"a,b\n1,\xff\n", "t.csv:2: is not UTF-8 text; convert the file to UTF-8"),
         ("t.jsonl", '{"a": 1}\n[1]\n', "t.jsonl:2: is no JSON object; one object a line"),
         ("t.jsonl", '{"a": 1}\n{"a": \n', "t.jsonl:2: is no JSON: Expecting value: line 1 column 7 (char 6)"),
+        ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: is no JSON: it says 'a' twice; one object"),
+        ("t.jsonl", '{"a": 1}\n{"a": ["\\ud83d"]}\n', "t.jsonl:2: holds half a character, which no file of"),
+        ("t.jsonl", '{"\\ud83d": 1}\n', "t.jsonl:1: holds half a character, which no file of UTF-8 can hold"),
+        (
+            "t.csv",
+            "a;b\n1;2\n",
+            "t.csv:1: has the one column 'a;b'; put commas between cells, or write JSONL",
+        ),
+        ("t.csv", "a\tb\n1\t2\n", "t.csv:1: has the one column 'a\\tb'; put commas between cells"),
         ("t.parquet", b"PAR1", "t.parquet: is no Parquet file: "),
     ],
 )
@@ -101,6 +113,51 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """With the path as it was looked for."""
     with pytest.raises(TrainingError, match=r"none\.csv: cannot be read: No such file"):
         read_file(Source(file=tmp_path / "none.csv"))
+
+
+def test_a_file_is_found_by_its_own_name(tmp_path: Path) -> None:
+    """Capitals, a link to a name without suffix, brackets that would be a pattern elsewhere."""
+    polars.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "0f3a")
+    (tmp_path / "x[1].parquet").symlink_to("0f3a")
+    (tmp_path / "A.CSV").write_text("text\nb\n", "utf-8")
+    context = {"base": tmp_path}
+    for name, text in (("x[1].parquet", "a"), ("A.CSV", "b")):
+        table = read_file(Source.model_validate(name, context=context))
+        assert (table.file, table.columns["text"].tolist()) == (name, [text])
+    (tmp_path / "round.csv").symlink_to("round.csv")
+    with pytest.raises(TrainingError, match=r"round\.csv: cannot be read: Too many levels"):
+        read_file(Source.model_validate("round.csv", context=context))
+
+
+def test_a_file_is_hashed_as_it_was_read(tmp_path: Path) -> None:
+    """Once: what comes from a pipe cannot be read again, and a file may change in between."""
+    os.mkfifo(tmp_path / "t.csv")
+    content = b"text\na\n"
+    writer = threading.Thread(target=(tmp_path / "t.csv").write_bytes, args=(content,))
+    writer.start()
+    table = read_file(Source(file=tmp_path / "t.csv"))
+    writer.join()
+    assert table.columns["text"].tolist() == ["a"]
+    assert table.facts["sha256"] == sha256(content).hexdigest()
+
+
+def test_a_parquet_file_with_any_damaged_byte_is_a_table_or_refused(tmp_path: Path) -> None:
+    """Also where its reader panics, which is no exception that a program catches by habit."""
+    buffer = io.BytesIO()
+    polars.DataFrame({"text": [f"t {i}" for i in range(40)], "n": [[i] for i in range(40)]}).write_parquet(
+        buffer
+    )
+    content = buffer.getvalue()
+    refused = 0
+    for place in range(len(content)):
+        for value in (0, 255):
+            damaged = content[:place] + bytes([value]) + content[place + 1 :]
+            try:
+                read(tmp_path, "t.parquet", damaged)
+            except TrainingError as error:
+                assert str(error).startswith("t.parquet: ")
+                refused += 1
+    assert refused > len(content)
 
 
 def squad(*asked: dict[str, Any], context: str = "Ann met Bob. Bob left.") -> str:
@@ -139,6 +196,12 @@ def test_files_of_squad_give_spans(tmp_path: Path) -> None:
             squad({"answers": [answer("Bob", 7)]}),
             "question 0: the answer 'Bob' does not stand at 7",
         ),
+        (
+            squad({}, {"answers": [{"text": "Bob", "answer_start": "8"}]}),
+            "question 1: the answer 'Bob' does not stand at 8; mend answer_start",
+        ),
+        (squad({}, {"answers": [answer("", 8)]}), "question 1: the answer '' does not stand at 8"),
+        (squad({}, {"question": "\ud83d"}), "question 1: holds half a character, which no file of UTF-8"),
         ("{}", "is no file of SQuAD (KeyError: 'data')"),
         ('{"data": [{"paragraphs": [{}]}]}', "is no file of SQuAD (KeyError: 'context')"),
         ("not JSON", "is no file of SQuAD (JSONDecodeError"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,43 @@ def test_every_stratum_is_shared_out_as_asked() -> None:
         here = part[np.array(strata) == name]
         found = [np.mean(here == p) for p in Part]
         np.testing.assert_allclose(found, SHARES, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ([900, *[5] * 20], [900, 35, 65]),
+        ([250, *[5] * 150], [700, 100, 200]),
+        ([300, 300, 200, 100, 100], [700, 100, 200]),
+        ([5, 1, 1], [5, 1, 1]),
+        ([1, 1, 1], [1, 1, 1]),
+        ([998, 2], [998, 0, 2]),
+    ],
+)
+def test_large_groups_leave_no_part_empty(sizes: list[int], found: list[int], seed: int) -> None:
+    """Whatever the seed; a plain deal would let one of them swallow a small part."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    strata = [str(g % 2) for g in groups]
+    part = split_groups(groups, strata, SHARES, seed=seed)
+    np.testing.assert_allclose(np.bincount(part, minlength=3), found, rtol=1 / 3)
+
+
+@given(st.lists(st.integers(1, 60), min_size=3, max_size=40), st.integers(0, 5))
+def test_every_part_has_rows_if_there_are_groups_enough(sizes: list[int], seed: int) -> None:
+    """And a part that wants none gets none."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    strata = ["x"] * len(groups)
+    assert set(split_groups(groups, strata, SHARES, seed=seed)) == {0, 1, 2}
+    assert set(split_groups(groups, strata, (0.8, 0.2, 0.0), seed=seed)) == {0, 1}
+
+
+def test_groups_of_one_size_are_dealt_by_the_seed() -> None:
+    """Also where one large group has them dealt by size."""
+    groups = np.repeat(np.arange(41), [400, *[10] * 40])
+    one, other = (split_groups(groups, ["x"] * 800, (0.4, 0.3, 0.3), seed=seed) for seed in (0, 1))
+    assert [np.bincount(part).tolist() for part in (one, other)] == [[400, 200, 200]] * 2
+    assert (one[400:] != other[400:]).any()
 
 
 def test_the_seed_decides() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,24 @@ def test_a_span_is_found_where_it_stands() -> None:
             "t.csv:3: has a relevance, and no 'query' (task 't'); name its query, or empty both",
         ),
         (
+            {"t": ["1", "1", "2"], "query": ["q", "q", "r"]},
+            {"kind": "rank"},
+            (
+                "t.csv: no training list of task 't' has rows of different relevance; "
+                "rate rows of one query differently, or name another column in the task's query"
+            ),
+        ),
+        (
+            {"t": ["|", "|"]},
+            {"kind": "multilabel"},
+            "t.csv: no training row of task 't' has any class; label some, or leave the task out",
+        ),
+        (
+            {"t": ["a", "b\nc"]},
+            {"kind": "classify"},
+            "t.csv:3: the label 'b\\nc' is not one line (task 't'); write a name without line ends",
+        ),
+        (
             {"t": ["Eve"]},
             {"kind": "span"},
             "t.csv:2: the answer 'Eve' is not in the context (task 't'); copy it as it stands there",
@@ -202,6 +221,26 @@ def test_what_is_no_label_is_refused_by_row(
     with pytest.raises(TrainingError) as caught:
         labels(table(**columns), contexts=("Bob met Bob.",) * 3, **about)
     assert str(caught.value) == problem
+
+
+def test_a_span_needs_a_context() -> None:
+    """Rows of one text have none; it is the configuration that must say more."""
+    with pytest.raises(TrainingError, match=r"the rows are no pairs; name data\.question and data\.context"):
+        labels(table(t=["Bob"]), kind="span")
+
+
+def test_blanks_alone_are_an_empty_cell() -> None:
+    """Not a class without a name, not a row that has none of the classes, not an answer."""
+    assert labels(table(t=["a", " ", "b"]), kind="classify").classes == ("a", "b")
+    assert labels(table(t=["a", "\t", "|"]), kind="multilabel").known.tolist() == [True, False, True]
+    assert labels(table(t=["1", " "]), kind="regress").known.tolist() == [True, False]
+    assert labels(table(t=["Bob", "  "]), contexts=("Bob.",) * 2, kind="span").known.tolist() == [True, False]
+
+
+def test_a_number_is_a_number_in_any_type() -> None:
+    """As databases write them into Parquet, too."""
+    assert labels(table(t=[Decimal("1.50"), "2", 3]), kind="regress").values.tolist() == [1.5, 2, 3]
+    assert labels(table(t=[1, 1.0, "1", 0.0]), kind="classify").classes == ("0", "1")
 
 
 def test_a_class_that_only_others_have_is_no_class() -> None:

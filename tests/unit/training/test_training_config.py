@@ -118,6 +118,22 @@ def test_the_defaults_train(tmp_path: Path) -> None:
             "2: tasks.t: labels have no effect on regress",
         ),
         (
+            "data: {source: vader}\ntasks: {t: {kind: classify, labels: [a, 'b ']}}\n",
+            "2: tasks.t: labels has 'b ': a name is one line without blanks around it",
+        ),
+        (
+            "data: {source: vader}\ntasks: {t: {kind: multilabel, labels: [a, b|c]}}\n",
+            "2: tasks.t: labels has 'b|c', which holds the separator '|'",
+        ),
+        (
+            "data: {source: vader}\ntasks: {t: {kind: multilabel, columns: [a, a]}}\n",
+            "2: tasks.t: columns name a class twice",
+        ),
+        (
+            "data: {source: [vader, digits, vader]}\ntasks: {t: {kind: regress}}\n",
+            "1: data: source names vader twice: its rows would count double",
+        ),
+        (
             "data: {source: vader}\ntasks: {'1 t': {kind: regress}}\n",
             "2: tasks.1 t: '1 t' is not a valid name: use letters, digits, '-._'",
         ),

@@ -29,8 +29,8 @@ def dataset(name: str) -> Dataset:
 
 
 def test_there_are_examples() -> None:
-    """One for each kind of input."""
-    assert NAMES == ["digits", "ranking", "reviews", "span"]
+    """One for each kind of input, and one to see that the chain works."""
+    assert NAMES == ["digits", "ranking", "reviews", "smoke", "span"]
 
 
 @pytest.mark.parametrize("name", NAMES)
