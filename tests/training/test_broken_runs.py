@@ -117,7 +117,7 @@ def test_weights_of_another_model_are_refused(made: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("out", "words"),
-    [("rows.csv", "Not a directory"), ("rows.csv/run", "Not a directory"), ("x" * 300, "name too long")],
+    [("rows.csv", "is no folder"), ("rows.csv/run", "Not a directory"), ("x" * 300, "name too long")],
 )
 def test_a_folder_that_cannot_be_made_is_named(made: Path, tmp_path: Path, out: str, words: str) -> None:
     """By the system's own words; nothing is left behind."""

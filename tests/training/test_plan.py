@@ -94,7 +94,6 @@ def test_a_trial_measures_all_that_a_run_does(given: Any) -> None:
     assert min(costs.prepared, costs.read, costs.answered, costs.checkpoint, costs.written) > 0
 
 
-@pytest.mark.timeout(180)
 def test_steps_of_two_processes_are_timed_where_they_are_taken() -> None:
     dataset = sentences(48)
     costs = trial(config(dataset, processes=2), dataset, order(dataset, batch=16))
