@@ -107,7 +107,8 @@ $(TRAIN)/.ready: requirements/train.lock pyproject.toml
 
 .PHONY: test-train
 test-train: $(TRAIN)/.ready ## Run the tests that need torch: training, compression, export
-	@$(TRAIN)/bin/python -m pytest tests/training
+	@# a thread each: two processes that share two cores would wait for each other
+	@OMP_NUM_THREADS=1 $(TRAIN)/bin/python -m pytest -n 2 --dist loadfile tests/training
 
 .PHONY: train-demo
 train-demo: $(TRAIN)/.ready ## Train, compress, distil and export models of reviews, serve them, and compare served with trained
@@ -152,4 +153,7 @@ bench-quick: $(READY) ## See in two minutes that the bench works; its figures sa
 	@$(BIN)/python -m bench --quick --out build/bench-quick
 
 .PHONY: check
-check: lint type drift test-all demo ## Everything CI runs
+check: lint type drift test-all demo ## Everything CI runs, but for training
+
+.PHONY: check-train
+check-train: test-train train-smoke ## What CI runs of training, which installs torch
