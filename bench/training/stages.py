@@ -22,7 +22,7 @@ from training import loop
 from training.compress.distil import BATCH
 from training.compress.opened import open_run
 from training.compress.variants import compress
-from training.config import Config, Distil, Encoder, Int8, Optimizer, load
+from training.config import Config, Distil, Encoder, Half, Int8, Optimizer, Prune, load
 from training.data.load import load as load_data
 from training.evaluate.metrics import measure
 from training.files import written
@@ -186,6 +186,8 @@ def _more(asked: Config) -> list[Any]:
     """Return the steps of the claims that the example does without."""
     return [
         Int8(kind="int8", mode="dynamic"),
+        Half(kind="fp16"),
+        Prune(kind="prune"),
         Distil(kind="distil", student="layers", epochs=2, lr=2e-4),
         Int8(kind="int8", of="layers", name=LAYERS),
         # with its teacher's embeddings to begin with, but not its answers

@@ -45,6 +45,8 @@ CONFIG = Path(__file__).parent / "reviews.yaml"
 ENSEMBLE = "polarity"
 #: Rows of one call.
 BATCH = 32
+#: Characters of a line, where there is no terminal that has a width.
+WIDTH = 140
 #: How far a served figure may be from the trained one: a row or two in which classes tie.
 FIGURES = 1e-3
 
@@ -85,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     try:
         return _run(options.config, options.out, console)
     except (ConfigError, TrainingError, ExampleError, CallError, OSError) as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["BagEncoder"]
 
 #: Pairs of tokens share this many vectors.
-PAIRS = 1 << 15
+PAIRS = 1 << 16
 _FACTOR = 31_337
 
 
