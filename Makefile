@@ -95,7 +95,7 @@ $(GPU)/.ready: requirements/test-gpu.lock
 	@touch $@
 
 .PHONY: train-setup
-train-setup: $(TRAIN)/.ready ## Create build/venv-train with everything that training needs: torch with CUDA, 5 GB
+train-setup: $(TRAIN)/.ready ## Create build/venv-train with everything that training needs: torch with CUDA, 6.4 GB
 
 $(TRAIN)/.ready: requirements/train.lock pyproject.toml
 	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)

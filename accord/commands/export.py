@@ -17,7 +17,9 @@ def command(
     place: Annotated[
         Path,
         typer.Argument(
-            help="A configuration whose run is finished, or a run's folder.", metavar="CONFIG|RUN"
+            help="A configuration whose run is finished; or a run's folder, with `compress` and `export` "
+            "as they were when it was trained.",
+            metavar="CONFIG|RUN",
         ),
     ],
     *,
@@ -37,7 +39,9 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a trained model and its variants into a model repository that a worker or Triton serves.
+    """Write a trained model and its variants into a model repository that a worker serves.
+
+    A Triton serves it too, where the input is no text.
 
     Each becomes the next version of its model, whole or not at all. A file that does not answer as what was
     trained, or whose answers depend on the rows beside them, is refused.

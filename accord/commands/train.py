@@ -20,7 +20,12 @@ def command(
     file: Annotated[Path, typer.Argument(help="The training's configuration file.", metavar="CONFIG")],
     *,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder; default: as the file says.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The run's folder, new or empty unless --resume; default: as the file says.",
+            metavar="DIR",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint, if it has one.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what it will take: rows, steps, minutes.")] = False,

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from accord.client import Client
+from examples.demo.server import serve
+
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 TOPICS = ("delivery", "payment", "account")
 WORDS = {"delivery": "parcel late", "payment": "card refused", "account": "password lost"}
@@ -22,9 +25,9 @@ def section(title: str) -> str:
     return PAGE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def fence(text: str, language: str) -> str:
-    """Return its first fence of a language."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def fence(text: str, language: str, begin: str = "") -> str:
+    """Return its first fence of a language that begins like this."""
+    found = re.search(rf"^```{language}\n({begin}.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -50,7 +53,7 @@ def test_own_rows_become_a_repository_by_the_commands_of_the_page(tmp_path: Path
     text = section("Your own rows")
     tickets(tmp_path / "tickets.csv")
     (tmp_path / "tickets.yaml").write_text(fence(text, "yaml"))
-    commands = [shlex.split(line) for line in fence(text, "text").splitlines()]
+    commands = [shlex.split(line) for line in fence(text, "text", "accord train").splitlines()]
     assert [command[:2] for command in commands] == [
         ["accord", word] for word in ("train", "compress", "evaluate", "export")
     ]
@@ -64,3 +67,9 @@ def test_own_rows_become_a_repository_by_the_commands_of_the_page(tmp_path: Path
     assert (tmp_path / "runs" / "tickets" / "evaluation" / "report.html").exists()
     card = json.loads((tmp_path / "models" / "tickets-int8" / "1" / "card.json").read_text("utf-8"))
     assert card["tasks"]["urgent"]["metrics"]["test"]["accuracy"] > 0.9
+    (tmp_path / "serve.yaml").write_text(fence(section("Serve it"), "yaml"))
+    with serve(tmp_path / "serve.yaml", tmp_path) as server, Client(server.address) as client:
+        asked = np.array([[b"card refused now please number 7"], [b"parcel late number 8"]], object)
+        answers = client.infer("tickets-int8", {"text": asked}).outputs
+        assert answers["urgent.label"].tolist() == [[b"yes"], [b"no"]]
+        assert client.infer("urgent", {"text": asked}).outputs["urgent.probabilities"].shape == (2, 2)

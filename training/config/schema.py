@@ -305,11 +305,9 @@ class Export(Section):
     repository: Place
     """Model repository in Triton's layout; relative to this file."""
     name: Name | None = None
-    """The model's name there, the variant's appended unless it is fp32; default: the name of this file."""
+    """The model's name there, the variant's appended unless it is fp32; default: that of the run's folder."""
     variants: tuple[Name, ...] = ()
     """Variants to export; default: the trained model and all that `compress` makes."""
-    formats: Annotated[tuple[Literal["onnx", "savedmodel"], ...], Field(min_length=1)] = ("onnx",)
-    """Formats to write."""
     max_batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     """Most rows of a call."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5

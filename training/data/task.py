@@ -181,7 +181,7 @@ class Reader:
                     remedy = (
                         f"mend the row, or add it to labels: {', '.join(classes)}"
                         if self.task.labels
-                        else "no training row has it: name it in labels and train on it, or mend the row"
+                        else "no training row has it: change split.seed, move one into training, or mend it"
                     )
                     raise self.wrong(row, f"unknown label {name!r}{_meant(name, classes)}", remedy)
         for name in classes:
@@ -193,7 +193,7 @@ class Reader:
         return TrainingError(
             files(self.tables),
             f"no training row of task {self.name!r} has the class {name!r}",
-            "add such rows, or take the class out of labels",
+            "change split.seed, add rows of it, or take the class out of labels and the rows",
         )
 
     def _number(self, row: int, cell: object) -> float:

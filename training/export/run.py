@@ -53,12 +53,6 @@ def export_all(
         TrainingError: At the first that is refused; those before it are written.
     """
     wanted = run.config.export
-    if wanted is not None and "savedmodel" in wanted.formats:
-        raise TrainingError(
-            "export.formats",
-            "savedmodel is not written by this version",
-            "leave it out: a worker serves onnx",
-        )
     place = repository or (None if wanted is None else wanted.repository)
     if place is None:
         raise TrainingError(

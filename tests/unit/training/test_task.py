@@ -16,7 +16,7 @@ from training.data.table import Table, objects
 from training.data.task import read_task
 from training.errors import TrainingError
 
-ADD = "add such rows, or take the class out of labels"
+ADD = "change split.seed, add rows of it, or take the class out of labels and the rows"
 
 
 def table(**columns: list[Any]) -> Table:

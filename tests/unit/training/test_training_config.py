@@ -23,7 +23,7 @@ tasks:
 train: {mode: joint, epochs: 2, batch: 32, optimizer: {kind: adamw, lr: 1e-4, head_lr: 1e-3},
         warmup: 0.1, dropout: 0.1, precision: auto, mix: {temperature: 2}, balance: {kind: fixed, search: 8}}
 compress: [{kind: int8, mode: static, max_loss_pt: 1.0}, {kind: distil, student: bag}]
-export: {repository: models, formats: [onnx]}
+export: {repository: models}
 track: [tensorboard]
 """
 SUFFIX = "whose suffix tells its format; say format: csv, jsonl, parquet or squad"
