@@ -118,11 +118,7 @@ def _loss(
     if not known.any():
         return float("nan")
     if losses is None:
-        values = np.where(known.reshape(-1, *[1] * (labels.values.ndim - 1)), labels.values[rows], 0)
-        target = {
-            "values": torch.from_numpy(values.astype(labels.values.dtype)),
-            "known": torch.from_numpy(known),
-        }
+        target = {"values": torch.from_numpy(labels.take(rows).masked), "known": torch.from_numpy(known)}
         if labels.queries is not None:
             target["queries"] = torch.from_numpy(labels.queries[rows])
         losses = rows_losses(labels.kind, torch.from_numpy(scores), target, huber=huber).numpy()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.objectives import Teacher
     from training.results import Measure
 
-__all__ = ["Progress", "Stopped", "check_tasks", "train"]
+__all__ = ["Progress", "Stopped", "check_tasks", "individual", "train"]
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
         refuse_other(out, config, dataset)
         if is_finished(out):
             return Run.read(out)
-    check_tasks(config, dataset)
+    check_tasks(config, dataset, taught=teacher.scores if teacher and teacher.share > 0 else ())
     job = Job(config.model_copy(update={"out": out}), dataset, out, resume, measure, teacher, prefix)
     if config.train.mode == "individual" and len(dataset.labels) > 1:
         return _individual(job, report)
@@ -86,10 +86,9 @@ def train(
 def _individual(job: Job, report: Callable[[Progress], None]) -> Run:
     write_config(job.out, job.config)
     parts = {}
-    joint = job.config.train.model_copy(update={"mode": "joint", "balance": Balance()})
     for task, labels in job.dataset.labels.items():
         parts[task] = train(
-            job.config.model_copy(update={"tasks": {task: job.config.tasks[task]}, "train": joint}),
+            individual(job.config, task),
             replace(job.dataset, labels={task: labels}),
             job.out / task,
             resume=job.resume,
@@ -101,6 +100,12 @@ def _individual(job: Job, report: Callable[[Progress], None]) -> Run:
     return joined(job.out, parts)
 
 
+def individual(config: Config, task: str) -> Config:
+    """Return what the individual model of a task is trained as: there is nothing to balance."""
+    alone = config.train.model_copy(update={"mode": "joint", "balance": Balance()})
+    return config.model_copy(update={"tasks": {task: config.tasks[task]}, "train": alone})
+
+
 def _check_folder(out: Path, *, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise TrainingError(str(out), "is no folder", "name another by --out")
@@ -110,12 +115,13 @@ def _check_folder(out: Path, *, resume: bool) -> None:
         )
 
 
-def check_tasks(config: Config, dataset: Dataset) -> None:
+def check_tasks(config: Config, dataset: Dataset, *, taught: Collection[str] = ()) -> None:
     """Refuse tasks that there is nothing to learn of, or nothing to judge by.
 
     Args:
         config: The configuration.
         dataset: The rows.
+        taught: Tasks that a teacher answers.
 
     Raises:
         TrainingError: If there is one.
@@ -126,7 +132,7 @@ def check_tasks(config: Config, dataset: Dataset) -> None:
             raise TrainingError(
                 "task 'rows'", "is a name that predictions.npz needs itself", "name it otherwise"
             )
-        if not labels.known[dataset.rows(Part.TRAIN)].any():
+        if task not in taught and not labels.known[dataset.rows(Part.TRAIN)].any():
             raise TrainingError(
                 f"task {task!r}", "no training row has a label", "label some, or leave the task out"
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from training.data import Part
 from training.data.mix import order
-from training.loop import check_tasks
+from training.loop import check_tasks, individual
 from training.results import ANSWERED
 from training.search import JUDGING, short_run
 from training.trial import trial
@@ -57,17 +57,21 @@ def plan(config: Config, dataset: Dataset) -> Plan:
     }
     wanted = config.train
     alone = wanted.mode == "individual" and len(dataset.labels) > 1
-    models = [{task: labels} for task, labels in dataset.labels.items()] if alone else [dataset.labels]
+    models = (
+        [(individual(config, task), {task: labels}) for task, labels in dataset.labels.items()]
+        if alone
+        else [(config, dataset.labels)]
+    )
     steps, fitted_s, frozen_s, rest_s = 0, 0.0, 0.0, 0.0
-    for labels in models:
+    for each, labels in models:
         own = replace(dataset, labels=labels)
         ordered = order(own, batch=wanted.batch, temperature=wanted.mix.temperature, seed=wanted.seed)
-        costs = trial(config, own, ordered)
+        costs = trial(each, own, ordered)
         steps += wanted.epochs * ordered.per_epoch
-        fitted_s += _steps(config, ordered.per_epoch, costs)
+        fitted_s += _steps(each, ordered.per_epoch, costs)
         # individual models share what frozen layers say
         frozen_s = max(frozen_s, costs.frozen * len(dataset))
-        rest_s += _rest(config, own, ordered.per_epoch, costs)
+        rest_s += _rest(each, own, ordered.per_epoch, costs)
     return Plan(rows, labelled, steps, fitted_s / steps, frozen_s, (fitted_s + frozen_s + rest_s) / 60)
 
 

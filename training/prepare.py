@@ -171,9 +171,7 @@ def _digest(inputs: str, targets: Mapping[str, Labels], dataset: Dataset) -> str
     digest = sha256(inputs.encode() + dataset.parts.tobytes() + dataset.domains.tobytes())
     for task, labels in targets.items():
         digest.update(task.encode() + labels.known.tobytes() + labels.weights.tobytes())
-        digest.update(
-            np.where(labels.known.reshape(-1, *[1] * (labels.values.ndim - 1)), labels.values, 0).tobytes()
-        )
+        digest.update(labels.masked.tobytes())
         if labels.queries is not None:
             digest.update(labels.queries.tobytes())
     return digest.hexdigest()

@@ -115,14 +115,13 @@ class Losses:
             temperature=teacher.temperature,
             queries=queries,
         )
-        count = len(step) if labels.queries is None else len(np.unique(labels.queries[step]))
+        lists = None if labels.queries is None else np.unique(labels.queries[step])
+        count = len(step) if lists is None else max(1, int((lists >= 0).sum()))
         return (1 - teacher.share) * loss + teacher.share * told.sum() * (float(not ghost) / count)
 
     def _target(self, labels: Labels, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        known = labels.known[rows]
-        # what stands in unlabelled rows may be anything, also NaN
-        values = np.where(known.reshape(-1, *[1] * (labels.values.ndim - 1)), labels.values[rows], 0)
-        target = {"values": self._on(values.astype(labels.values.dtype)), "known": self._on(known)}
+        some = labels.take(rows)
+        target = {"values": self._on(some.masked), "known": self._on(some.known)}
         if labels.kind is Kind.RANK and labels.queries is not None:
             target["queries"] = self._on(labels.queries[rows])
         return target
@@ -158,7 +157,8 @@ class Stepper:
                 "train.accumulate", f"balance {balance.kind!r} needs the losses of the whole step at once",
                 "use accumulate: 1, or balance: fixed, or one by gradients",
             )  # fmt: skip
-        if balance.by_gradient and accelerator.scaler is not None:
+        # what fp16 scales, it unscales; weights that are learned were never scaled
+        if (balance.by_gradient or balance.learned()) and accelerator.scaler is not None:
             raise TrainingError(
                 "train.precision", f"balance {balance.kind!r} has no fp16", "use bf16 or fp32"
             )

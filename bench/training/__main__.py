@@ -1,7 +1,8 @@
 """Measures what training is held to: ``python -m bench.training``, or ``make bench-train``.
 
 From raw sentences: the demonstration from nothing, joint and individual models of three seeds, every variant,
-the tests that show what no figure does. An hour on two cores; what is done is kept in the output folder.
+the tests that show what no figure does. An hour and a half on two cores; what is done is kept in the output
+folder.
 ``--docs`` writes the table and the pictures into docs/training.md.
 
 Exit codes: 0 measured, 1 something failed, 130 interrupted.
@@ -85,7 +86,7 @@ def _measured(out: Path, seeds: int, shown: Shown) -> Found:
     stages = Stages(out, tell=shown.tell, report=shown.report)
     chains = {"train-demo": stages.demo(), "train-smoke": stages.smoke()}
     folders = stages.seeds(seeds)
-    facts = stages.variants()
+    facts, costs = stages.variants()
     untaught, proofs = stages.untaught(), stages.proofs()
     shown.tell("comparing on the test rows")
     first, several = gather([folders[0], untaught]), gather(folders)
@@ -98,6 +99,7 @@ def _measured(out: Path, seeds: int, shown: Shown) -> Found:
         variants=compare_models(first.dataset, first.models, cascades=first.cascades),
         taught=compare_models(first.dataset, [named[untaught.name], named[BAG]]),
         facts=facts,
+        costs=costs,
         chains=chains,
         proofs=proofs,
     )
@@ -138,6 +140,7 @@ def _report(found: Found, made: Sequence[Aim]) -> dict[str, Any]:
         "cpu_s": found.cpu_s,
         "chains": {name: asdict(chain) for name, chain in found.chains.items()},
         "variants": found.facts,
+        "costs": {name: [asdict(each) for each in rounds] for name, rounds in found.costs.items()},
         "proofs": [asdict(proof) for proof in found.proofs],
     }
 

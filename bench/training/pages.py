@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import TYPE_CHECKING
 
-from bench import ROOT
+from bench import ROOT, BenchFailed
 from bench.report import short
 from bench.show import HOLDS, between_markers, markdown
 from training.evaluate.metrics import METRICS
@@ -27,8 +28,8 @@ PICTURES: Mapping[str, str] = {
     "seeds/figures/difference-polarity.png": "training-differences.png",
     "seeds/figures/loss-polarity.png": "training-loss.png",
     "variants/figures/pareto-polarity.png": "training-pareto.png",
-    "variants/figures/cascade-bag-int8-polarity.png": "training-cascade.png",
-    "variants/figures/reliability-joint-0-polarity.png": "training-reliability.png",
+    "variants/figures/cascade-polarity-bag-int8.png": "training-cascade.png",
+    "variants/figures/reliability-polarity-joint-0.png": "training-reliability.png",
 }
 
 
@@ -43,13 +44,16 @@ def write(found: Found, made: Sequence[Aim], out: Path, how: str, page: Path = P
         page: The page; pictures are copied into its folder.
 
     Raises:
-        BenchFailed: If the page lacks markers.
+        BenchFailed: If the page lacks markers, or a picture was not drawn.
     """
+    missing = [source for source in PICTURES if not (out / source).exists()]
+    if missing:
+        raise BenchFailed(f"{out} has no {', '.join(missing)}")
     text = page.read_text("utf-8")
     for name, section in (
         ("claims", f"{how}\n\n{claims(made)}"),
         ("models", models(found.seeds)),
-        ("variants", variants(found.variants, found.facts)),
+        ("variants", variants(found)),
     ):
         text = between_markers(text, name, section)
     for source, name in PICTURES.items():
@@ -78,19 +82,21 @@ def models(study: Study) -> str:
     return markdown(columns, rows, numbers=1)
 
 
-def variants(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> str:
+def variants(found: Found) -> str:
     """Return a table of variants: what each costs, how good it is, and whether rows are on their own."""
+    study = found.variants
     columns = ["variant", "MB", "ms", *(f"{task.task}, {METRICS[task.main].title}" for task in study.tasks)]
     rows = []
-    for name, about in facts.items():
+    for name, about in found.facts.items():
         shown = name if any(model.name == name for model in study.models) else study.reference
+        ms = (median(getattr(each, key) for each in found.costs[name]) for key in ("ms_1", "ms_8"))
         alone = about["invariance"]
         apart = f"**no**: {alone['labels']} of {alone['compared']} labels"
         rows.append(
             [
                 name,
                 f"{about['bytes'] / 1e6:.1f}",
-                f"{about['ms_1']:.2g} / {about['ms_8']:.2g}",
+                " / ".join(f"{each:.2g}" for each in ms),
                 *_metrics(study, shown),
                 "yes" if alone["same"] else apart,
             ]

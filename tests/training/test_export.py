@@ -128,7 +128,7 @@ def test_swapped_labels_fail_the_card(made: Any, tmp_path: Path) -> None:
     labels = version.parent / "mood.labels.txt"
 
     def check() -> None:
-        check_names(version.parent, version, variant, model, rows, metrics=variant.facts["metrics"]["test"])
+        check_names(version.parent, version, variant, model, rows, metrics=variant.facts["metrics"])
 
     check()
     labels.write_text("good\nso-so\nbad\n")

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from tests.training import small
 from training.compress.invariance import invariance
-from training.compress.running import answers, answers_to, open_session
+from training.compress.running import answers, open_session
 from training.compress.scores import feed_of
 from training.data import Kind, Part
 from training.errors import TrainingError
@@ -91,7 +91,7 @@ def test_one_task_alone_has_plain_names(made: Any, tmp_path: Path) -> None:
     """And the scores that metrics take give the same probabilities again."""
     rows, model, _ = made
     file = to_onnx(model, HEADS[:1], model.collate(rows, np.arange(3)))
-    found = answers_to(open_session(file), feed_of(model, rows), np.arange(7))
+    found = answers(open_session(file), feed_of(model, rows)(np.arange(7)))
     assert list(found) == [output.name for output in outputs(HEADS[:1])] == ["probabilities", "label"]
     scores = np.exp(scores_of(found, HEADS[:1])["mood"])
     np.testing.assert_allclose(scores / scores.sum(1, keepdims=True), found["probabilities"], atol=1e-6)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.compress.running import answers, open_session
+from training.compress.scores import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,11 +61,11 @@ def invariance(
     Args:
         onnx: The file's content.
         feed: Makes a batch of rows, padded to the longest.
-        rows: Real rows; the first :data:`ROWS` are used.
+        rows: Real rows, of which :data:`ROWS` are drawn.
         report: Told how many answers of how many are given.
     """
     session = open_session(onnx)
-    rows = rows[:ROWS]
+    rows = drawn(rows, ROWS)
     sizes = tuple(size for size in _SIZES if size <= len(rows))
     total = len(rows) + sum(len(rows) // size * size for size in sizes)
     alone = []

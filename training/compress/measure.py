@@ -1,7 +1,7 @@
 """What a file costs: bytes, and CPU time for a row.
 
-The time is that of one thread's CPU, so that neighbours on the machine disturb it little; passes over the
-same rows are repeated, and the fastest counts, because what disturbs only ever adds.
+The time is that of this thread's CPU, the session's only one, so that neighbours on the machine disturb it
+little; passes over the same rows are repeated, and the fastest counts, because what disturbs only ever adds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.compress.running import answers, open_session
+from training.compress.scores import drawn
 from training.evaluate.findings import Cost
 
 if TYPE_CHECKING:
@@ -33,26 +34,25 @@ def cost(onnx: bytes, feed: Callable[[Array], Mapping[str, Array]], rows: Array)
     Args:
         onnx: The file's content.
         feed: Makes a batch of rows; its own time is not counted.
-        rows: Real rows, of which some are used.
+        rows: Real rows, of which some are drawn.
     """
-    session = open_session(onnx)
+    session, some = open_session(onnx), drawn(rows, _ROWS)
 
     def row_ms(size: int) -> float:
-        batches = [feed(rows[:_ROWS][i : i + size]) for i in range(0, min(len(rows), _ROWS), size)]
-        counted = min(len(rows), _ROWS)
+        batches = [feed(some[i : i + size]) for i in range(0, len(some), size)]
         for batch in batches[:2]:
             answers(session, batch)
         best = np.inf
         for _ in range(_PASSES):
-            began, laps = time.process_time(), 0
+            began, laps = time.thread_time(), 0
             while True:
                 for batch in batches:
                     answers(session, batch)
                 laps += 1
-                spent_s = time.process_time() - began
+                spent_s = time.thread_time() - began
                 if spent_s >= _LEAST_S:
                     break
-            best = min(best, 1000 * spent_s / (laps * counted))
+            best = min(best, 1000 * spent_s / (laps * len(some)))
         return best
 
     return Cost(len(onnx), row_ms(1), row_ms(8))

@@ -15,8 +15,6 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from training.config import Distil, Half, Int8, Prune
 
 if TYPE_CHECKING:
@@ -80,8 +78,5 @@ def data_hash(model: Model, dataset: Dataset) -> str:
 
 
 def _known(labels: Labels) -> bytes:
-    known = labels.known.reshape(-1, *[1] * (labels.values.ndim - 1))
     queries = b"" if labels.queries is None else labels.queries.tobytes()
-    # of a row without a label, the value means nothing
-    values = np.where(known, labels.values, 0).astype(labels.values.dtype)
-    return labels.known.tobytes() + labels.weights.tobytes() + queries + values.tobytes()
+    return labels.known.tobytes() + labels.weights.tobytes() + queries + labels.masked.tobytes()

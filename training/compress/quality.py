@@ -47,7 +47,7 @@ def lost_pt(
     Args:
         dataset: Says of what kind a task is.
         metrics: Of the variant on validation.
-        base: The facts of the trained model; a task whose metric is undefined there loses nothing.
+        base: The facts of what it is compared with; a task whose metric is undefined there loses nothing.
     """
     lost = {}
     for task, each in metrics.items():

@@ -10,13 +10,11 @@ import onnxruntime
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-__all__ = ["Feed", "answers", "answers_to", "open_session"]
+__all__ = ["answers", "open_session"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-#: Makes the arrays of a batch, given the numbers of its rows; texts are padded to the longest of them.
-Feed = "Callable[[Array], Mapping[str, Array]]"
 
 
 def open_session(onnx: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -49,30 +47,3 @@ def answers(session: onnxruntime.InferenceSession, fed: Mapping[str, Array]) -> 
     names = [each.name for each in session.get_outputs()]
     found = session.run(names, {name: array for name, array in fed.items() if name in taken})
     return dict(zip(names, found, strict=True))
-
-
-def answers_to(
-    session: onnxruntime.InferenceSession,
-    feed: Callable[[Array], Mapping[str, Array]],
-    rows: Array,
-    *,
-    size: int = 32,
-) -> dict[str, Array]:
-    """Return the answers to many rows, batch by batch; open dimensions are filled with zeros."""
-    parts: list[Mapping[str, Array]] = [
-        answers(session, feed(rows[i : i + size])) for i in range(0, len(rows), size)
-    ]
-    return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
-
-
-def _stacked(arrays: Sequence[Array]) -> Array:
-    if len({array.shape[1:] for array in arrays}) > 1:
-        longest = [max(lengths) for lengths in zip(*(array.shape[1:] for array in arrays), strict=True)]
-        arrays = [
-            np.pad(
-                array,
-                [(0, 0), *((0, most - has) for most, has in zip(longest, array.shape[1:], strict=True))],
-            )
-            for array in arrays
-        ]
-    return np.concatenate(arrays)

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
     from training.export.interface import Head
     from training.models.model import Model
 
-__all__ = ["BATCH", "feed_of", "inputs_of", "raw_scores", "scores_by_task"]
+__all__ = ["BATCH", "drawn", "feed_of", "inputs_of", "raw_scores", "scores_by_task"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BATCH = 32
+
+
+def drawn(rows: Array, count: int, *, seed: int = 0) -> Array:
+    """Return some rows, the same each time: those that come first may all be of one source."""
+    some: Array = np.random.default_rng(seed).permutation(rows)[:count]
+    return some
 
 
 def inputs_of(model: Model, dataset: Dataset, rows: Array) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from training.compress.half import half
 from training.compress.prune import prune
 from training.compress.quality import lost_pt, metrics_of
 from training.compress.quantise import dynamic, prepare
-from training.compress.scores import BATCH, feed_of, inputs_of, raw_scores
+from training.compress.scores import BATCH, drawn, feed_of, inputs_of, raw_scores
 from training.compress.students import student
 from training.compress.teach import taught
 from training.config import Distil, Half, Int8, Prune, variant
@@ -73,7 +73,7 @@ def make(
         trained: The trained model.
         source: What the step starts from.
         model: The same in torch, if it is at hand.
-        teacher: The trained model's file: students learn from it, and losses are counted from its metrics.
+        teacher: The trained model's file: students learn from it.
 
     Raises:
         TrainingError: If it cannot be done, or no variant loses as little as is asked.
@@ -106,6 +106,10 @@ def exported(trained: Trained, model: Model) -> Made:
     """
     config, dataset = trained.config, trained.dataset
     rows = dataset.rows(Part.VALIDATION)
+    if not len(rows):
+        raise TrainingError(
+            "the data", "have no validation rows, by which what is exported is judged", "give data.split some"
+        )
     scores = raw_scores(model, dataset, rows, report=trained.counted("temperatures"))
     heads = _heads(model, dataset, rows, scores)
 
@@ -114,7 +118,7 @@ def exported(trained: Trained, model: Model) -> Made:
 
     onnx = to_onnx(model, heads, feed(rows[:3]))
     tolerance = config.export.tolerance if config.export else None
-    apart = check_parity(model, heads, onnx, feed, rows[:_PARITY_ROWS], tolerance=tolerance)
+    apart = check_parity(model, heads, onnx, feed, drawn(rows, _PARITY_ROWS), tolerance=tolerance)
     return Made(onnx, heads, model, {"parity": apart})
 
 
@@ -163,10 +167,7 @@ def _static(step: Int8, trained: Trained, source: Variant) -> Made:
 
 
 def _some_rows(trained: Trained, count: int) -> Array:
-    """Draw training rows: those that come first may all be of one source."""
-    random = np.random.default_rng(trained.config.train.seed)
-    drawn: Array = random.permutation(trained.dataset.rows(Part.TRAIN))[:count]
-    return drawn
+    return drawn(trained.dataset.rows(Part.TRAIN), count, seed=trained.config.train.seed)
 
 
 def _pruned(step: Prune, trained: Trained, model: Model, teacher: Variant) -> Made:

@@ -2,7 +2,7 @@
 
 - *layers*: some of the teacher's own layers, the first and the last among them.
 - *cnn*: two convolutions over the teacher's embeddings, narrowed; the largest and the mean of each channel.
-- *bag*: the mean of the words' embeddings and of hashed pairs of neighbours. No order but that.
+- *bag*: sums of the words' embeddings and of those of hashed pairs of neighbours, and a layer over them.
 
 Padding never has a say: it is masked before anything looks at a neighbour. Embeddings of cnn and bag start
 as the principal components of the teacher's.

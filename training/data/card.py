@@ -60,10 +60,21 @@ def made(
                 f"task {name}": _fingerprint(
                     json.dumps(each.classes).encode(),
                     each.known,
-                    each.values * each.known.reshape(-1, *[1] * (each.values.ndim - 1)),
+                    each.masked,
                 )
                 for name, each in labels.items()
             },
+            **{
+                f"lists of {name}": _fingerprint(each.queries)
+                for name, each in labels.items()
+                if each.queries is not None
+            },
+            **{
+                f"further answers of {name}": _fingerprint(json.dumps(each.accepted).encode())
+                for name, each in labels.items()
+                if each.accepted
+            },
+            "domains": _fingerprint(json.dumps(list(domain_names)).encode(), domains),
         },
     }
 

@@ -79,6 +79,13 @@ class Labels:
         if self.queries is not None:
             _check("queries", self.queries, np.int64, (n,))
 
+    @property
+    def masked(self) -> NDArray[Any]:
+        """The values, with 0 where there is no label: what stands there may be anything, also NaN."""
+        known = self.known.reshape(-1, *[1] * (self.values.ndim - 1))
+        values: NDArray[Any] = np.where(known, self.values, 0).astype(self.values.dtype)
+        return values
+
     def take(self, rows: NDArray[np.int64]) -> Labels:
         """Return the labels of some rows, in the order asked for."""
         return replace(

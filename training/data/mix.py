@@ -100,7 +100,6 @@ def order(
     batch: int,
     temperature: float = 1.0,
     seed: int = 0,
-    tasks: Sequence[str] | None = None,
 ) -> Order:
     """Return the order of the training rows that have a label for a task.
 
@@ -109,9 +108,8 @@ def order(
         batch: Rows of a step.
         temperature: How evenly domains are drawn.
         seed: Seed of the order.
-        tasks: The tasks that are trained; default: all.
     """
-    labels = [dataset.labels[task] for task in tasks or dataset.labels]
+    labels = list(dataset.labels.values())
     useful = np.logical_or.reduce([each.known for each in labels])
     rows = dataset.rows(Part.TRAIN)
     rows = rows[useful[rows]]

@@ -3,8 +3,8 @@
 - *Model*: the trained model's file says what the model says, proved again; any other variant was made of the
   same weights, and was held against torch as closely as is asked now, if it is a model of its own.
 - *Rows*: a row's answer is the same alone and among others, unless what is not is allowed.
-- *Names*: of the files as they were written, labels included, the figures on the test rows are those of the
-  card, class by name. Swapped labels are found that way: nothing else tells which column is which class.
+- *Names*: of the files as they were written, labels included, the figures on labelled rows are the card's,
+  class by name. Swapped labels are found that way: nothing else tells which column is which class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from training.compress.invariance import invariance
 from training.compress.origin import weights_hash
-from training.compress.scores import feed_of, inputs_of, scores_by_task
+from training.compress.scores import drawn, feed_of, inputs_of, scores_by_task
 from training.compress.variant import FP32
 from training.data import Pairs, Part
 from training.errors import TrainingError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from training.compress.invariance import Invariance
     from training.compress.variant import Variant
     from training.data import Dataset
+    from training.export.interface import Output
     from training.models.model import Model
 
 __all__ = ["FIGURES", "FIGURES_DEPENDENT", "check_model", "check_names", "check_rows"]
@@ -62,7 +63,7 @@ def check_model(variant: Variant, model: Model, dataset: Dataset, *, tolerance: 
         def batch(some: Array) -> dict[str, Any]:
             return inputs_of(model, dataset, some)
 
-        rows = dataset.rows(Part.VALIDATION)[:_PARITY_ROWS]
+        rows = drawn(dataset.rows(Part.VALIDATION), _PARITY_ROWS)
         check_parity(model, variant.heads, variant.onnx, batch, rows, tolerance=tolerance)
         return
     if variant.facts.get("made_by", {}).get("weights") != weights_hash(model):
@@ -110,48 +111,72 @@ def check_names(
     model: Model,
     dataset: Dataset,
     *,
-    metrics: Mapping[str, Mapping[str, float | None]],
+    metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     tolerance: float = FIGURES,
 ) -> None:
-    """Prove that files answer the test rows as a card says, each class by the name in its label file.
+    """Prove that files answer rows as a card says, each class by the name in its label file.
+
+    They are the test rows; of a task that has no label there, the validation rows.
 
     Args:
         folder: Holds the label files.
         files: Holds the model's.
         variant: Its tasks.
         model: Makes batches.
-        dataset: Holds the test rows.
-        metrics: By task, the card's.
+        dataset: Holds the rows.
+        metrics: By part and task, the card's.
         tolerance: How far any may be off.
 
     Raises:
         TrainingError: If they do not.
     """
-    rows = dataset.rows(Part.TEST)
-    scores = scores_by_task((files / MODEL).read_bytes(), variant.heads, model, dataset, rows)
+    onnx, proved = (files / MODEL).read_bytes(), set[str]()
+    named = [each for each in outputs(variant.heads) if each.part not in ("label", "end")]
+    orders = {each.name: _order(folder, each, variant, dataset) for each in named}
+    for part in (Part.TEST, Part.VALIDATION):
+        rows = dataset.rows(part)
+        tasks = {head.task for head in variant.heads if dataset.labels[head.task].known[rows].any()} - proved
+        scores = scores_by_task(onnx, variant.heads, model, dataset, rows) if tasks else {}
+        for output in named:
+            task, order = output.head.task, orders[output.name]
+            if task in tasks:
+                found = scores[task] if order is None else scores[task][:, order]
+                then = metrics[part.name.lower()][task]
+                _check_figures(output, _figures(found, task, dataset, rows), then, part, tolerance)
+        proved |= tasks
+
+
+def _order(folder: Path, output: Output, variant: Variant, dataset: Dataset) -> list[int] | None:
+    """Return where the data's classes stand in an output's label file; None without one."""
+    file, classes = label_file(output, variant.heads), dataset.labels[output.head.task].classes
+    if not file:
+        return None
+    # as a worker reads it: a class may have what only Unicode calls the end of a line
+    names = (folder / file).read_bytes().decode().removesuffix("\n").split("\n")
+    if sorted(names) != sorted(classes):
+        raise TrainingError(
+            f"{file} of {output.name!r}",
+            f"names other classes ({', '.join(names)}) than the data ({', '.join(classes)})",
+            "export again from the run; do not write label files by hand",
+        )
+    return [names.index(each) for each in classes]
+
+
+def _figures(scores: Array, task: str, dataset: Dataset, rows: Array) -> Mapping[str, float]:
     inputs = dataset.inputs
     contexts = [inputs.contexts[row] for row in rows.tolist()] if isinstance(inputs, Pairs) else None
-    for output in outputs(variant.heads):
-        task, labels = output.head.task, dataset.labels[output.head.task].take(rows)
-        if output.part in ("label", "end"):
-            continue
-        found = scores[task]
-        if name := label_file(output, variant.heads):
-            # as a worker reads it: a class may have what only Unicode calls the end of a line
-            names = (folder / name).read_bytes().decode().removesuffix("\n").split("\n")
-            if sorted(names) != sorted(labels.classes):
-                raise TrainingError(
-                    f"{name} of {output.name!r}",
-                    f"names other classes ({', '.join(names)}) than the data ({', '.join(labels.classes)})",
-                    "export again from the run; do not write label files by hand",
-                )
-            found = found[:, [names.index(each) for each in labels.classes]]
-        for metric, value in measure(found, labels, contexts).items():
-            wanted = metrics[task][metric]
-            if wanted is not None and not abs(value - wanted) <= tolerance * max(1.0, abs(wanted)):
-                raise TrainingError(
-                    f"output {output.name!r}",
-                    f"{metric} on the test rows is {value:.4f} with the names of its label file, "
-                    f"the card says {wanted:.4f}",
-                    "its labels are swapped, or the file is another one; export again from the run",
-                )
+    return measure(scores, dataset.labels[task].take(rows), contexts)
+
+
+def _check_figures(
+    output: Output, now: Mapping[str, float], then: Mapping[str, float | None], part: Part, tolerance: float
+) -> None:
+    for metric, value in now.items():
+        wanted = then[metric]
+        if wanted is not None and not abs(value - wanted) <= tolerance * max(1.0, abs(wanted)):
+            raise TrainingError(
+                f"output {output.name!r}",
+                f"{metric} on the {part.name.lower()} rows is {value:.4f} with the names of its label file, "
+                f"the card says {wanted:.4f}",
+                "its labels are swapped, or the file is another one; export again from the run",
+            )

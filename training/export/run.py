@@ -15,11 +15,13 @@ import numpy as np
 from training.compress.scores import feed_of
 from training.compress.variant import FP32, VARIANTS, read
 from training.compress.variants import compress
+from training.config import load
 from training.config import variant as variant_name
 from training.data import Arrays, Part, Texts
 from training.errors import TrainingError
 from training.export.checks import FIGURES, FIGURES_DEPENDENT, check_model, check_names, check_rows
 from training.export.repository import Package, write
+from training.run import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from training.compress.opened import Opened
     from training.compress.variant import Variant
-    from training.config import Config
+    from training.config import Config, Encoder
     from training.data import Dataset
     from training.models.model import Model
 
@@ -107,7 +109,6 @@ def export(
     check_model(chosen, model, dataset, tolerance=wanted.tolerance if wanted else None)
     allowed = wanted is not None and wanted.allow_batch_dependent
     found = check_rows(chosen, model, dataset, allowed=allowed)
-    metrics = chosen.facts["metrics"]["test"]
     tolerance = FIGURES if found.same else FIGURES_DEPENDENT
     package = Package(
         name=name,
@@ -123,7 +124,9 @@ def export(
     )
 
     def check(folder: Path, files: Path) -> None:
-        check_names(folder, files, chosen, model, dataset, metrics=metrics, tolerance=tolerance)
+        check_names(
+            folder, files, chosen, model, dataset, metrics=chosen.facts["metrics"], tolerance=tolerance
+        )
 
     return write(repository, package, check)
 
@@ -177,6 +180,12 @@ def _card(
 def _licences(config: Config, dataset: Dataset) -> dict[str, Any]:
     sources = dataset.card.get("sources", ())
     found = {"data": sorted({str(source.get("licence", "not stated")) for source in sources})}
-    if config.encoder.name == "minilm-l6":
-        return found | {"encoder": "Apache-2.0 (all-MiniLM-L6-v2)"}
-    return found | {"encoder": "not stated" if config.encoder.name == "local" else "trained here"}
+    return found | {"encoder": _licence(config.encoder)}
+
+
+def _licence(encoder: Encoder) -> str:
+    if encoder.from_ is not None:
+        there = encoder.from_ / CONFIG
+        return _licence(load(there)[0].encoder) if there.exists() else "not stated"
+    known = {"minilm-l6": "Apache-2.0 (all-MiniLM-L6-v2)", "local": "not stated"}
+    return known.get(encoder.name, "trained here")

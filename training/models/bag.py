@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BagEncoder"]
 
-#: Pairs of tokens share this many vectors.
-PAIRS = 1 << 16
+_PAIRS = 1 << 16
 _FACTOR = 31_337
 
 
@@ -39,15 +38,18 @@ class BagEncoder(nn.Module):
         width: Of the vectors.
         max_length: Most tokens of a text.
         dropout: Share of tokens that are dropped, and of activations.
+        pairs: Pairs of tokens share this many vectors.
     """
 
     kind = "bag"
 
-    def __init__(self, tokenizer: Tokenizer, *, width: int, max_length: int, dropout: float) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, width: int, max_length: int, dropout: float, pairs: int = _PAIRS
+    ) -> None:
         super().__init__()
         self.tokenizer, self.width, self.max_length = tokenizer, width, max_length
         self.tokens = nn.Embedding(tokenizer.get_vocab_size(), width)
-        self.pairs = nn.Embedding(PAIRS, width)
+        self.pairs = nn.Embedding(pairs, width)
         self.layer = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.tokens.weight, std=0.1)
@@ -58,11 +60,17 @@ class BagEncoder(nn.Module):
     @classmethod
     def described(cls, about: Mapping[str, Any], tokenizer: Tokenizer, *, dropout: float) -> BagEncoder:
         """Make an encoder with random weights as :meth:`describe` said."""
-        return cls(tokenizer, width=about["width"], max_length=about["max_length"], dropout=dropout)
+        options = {name: about[name] for name in ("width", "max_length", "pairs")}
+        return cls(tokenizer, **options, dropout=dropout)
 
     def describe(self) -> dict[str, Any]:
         """Return what :meth:`described` needs, fit for JSON."""
-        return {"kind": self.kind, "width": self.width, "max_length": self.max_length}
+        return {
+            "kind": self.kind,
+            "width": self.width,
+            "max_length": self.max_length,
+            "pairs": self.pairs.num_embeddings,
+        }
 
     def feed(self, dataset: Dataset) -> TokenFeed:
         """Cut a data set's texts into tokens."""
@@ -74,7 +82,7 @@ class BagEncoder(nn.Module):
         if self.training:
             mask = mask * (torch.rand(mask.shape, device=mask.device) >= self.dropout.p)
         both = mask[:, 1:] * mask[:, :-1]
-        pairs = self.pairs((ids[:, :-1] * _FACTOR + ids[:, 1:]) % PAIRS)
+        pairs = self.pairs((ids[:, :-1] * _FACTOR + ids[:, 1:]) % self.pairs.num_embeddings)
         total = (self.tokens(ids) * mask[:, :, None]).sum(1) + (pairs * both[:, :, None]).sum(1)
         row = self.dropout(total / mask.sum(1, keepdim=True).clamp(min=1).sqrt())
         return States(row=self.dropout(torch.relu(self.layer(row))))

@@ -54,7 +54,7 @@ def distil_losses(
         scores: The student's.
         teacher: The teacher's, of the same shape.
         temperature: T.
-        queries: The list of each row, for ranking.
+        queries: The list of each row, for ranking; below 0 of none.
     """
     scores, teacher = scores.float(), teacher.float()
     if kind is Kind.CLASSIFY:
@@ -68,7 +68,8 @@ def distil_losses(
     if kind is Kind.REGRESS:
         return functional.mse_loss(scores, teacher, reduction="none")
     if kind is Kind.RANK and queries is not None:
-        everyone = torch.ones_like(scores, dtype=torch.bool)
-        wanted = softmax_in_lists(teacher, queries, everyone).exp()
-        return -wanted * softmax_in_lists(scores, queries, everyone)
+        # a row that is in no list has nobody to stand before
+        listed = queries >= 0
+        wanted = softmax_in_lists(teacher, queries, listed).exp()
+        return -wanted * softmax_in_lists(scores, queries, listed) * listed
     raise ValueError(f"{kind} cannot be distilled")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from bench import BenchFailed
 from bench.training import pages
 from bench.training.claims import Chain, Found, Proof, aims
 from tests.unit.training.scored import some
 from tests.unit.training.test_study import dataset, model, noisy
 from training.data.dataset import Kind
+from training.evaluate import confidence, plots
 from training.evaluate.baselines import LINEAR, VADER
 from training.evaluate.findings import Cost, Role
 from training.evaluate.study import compare_models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.evaluate.drawing import Picture
 
 ROWS = 600
 
@@ -61,6 +68,17 @@ def found() -> Found:
             "cnn": facts(16, 0.1, 0.1),
             "bag": facts(25, 0.1, 0.01),
         },
+        costs={
+            name: [Cost(1, 4 * ms_1, 4 * ms_8), Cost(1, ms_1, ms_8)]
+            for name, ms_1, ms_8 in (
+                ("fp32", 8, 4),
+                ("int8", 4, 2),
+                ("int8-dynamic", 4, 2),
+                ("layers-int8", 1, 0.5),
+                ("cnn", 0.1, 0.1),
+                ("bag", 0.1, 0.01),
+            )
+        },
         chains={"train-demo": Chain(minutes=8, others=0), "train-smoke": Chain(minutes=4, others=0)},
         proofs=[Proof(shows="it resumes", passed=1, tests=2)],
     )
@@ -83,7 +101,7 @@ def test_what_is_lost_is_positive_and_what_is_gained_too(found: Found) -> None:
     assert lost.median > 0
     over = told[f"polarity: joint less {LINEAR}"].claim.found
     assert over.median == pytest.approx(accuracy(found.seeds, "joint") - accuracy(found.seeds, LINEAR))
-    taught = told["bag: gained by its teacher at polarity"].claim.found
+    taught = told["bag: more than one without a teacher at polarity"].claim.found
     assert taught.median == pytest.approx(
         accuracy(found.taught, "bag") - accuracy(found.taught, "bag-untaught")
     )
@@ -136,6 +154,40 @@ def test_the_cascade_of_the_claim_is_that_of_the_bag_before_the_8_bits(found: Fo
     assert lost.median == pytest.approx(-100 * cascade.difference.estimate)
 
 
+def test_a_cascade_that_was_not_tried_is_not_left_out(found: Found) -> None:
+    told = by_text(replace(found, variants=replace(found.variants, cascades=())))
+    assert told["bag before int8: lost at polarity"].claim.holds is None
+
+
+def test_the_page_is_renewed_whole_or_not_at_all(found: Found, tmp_path: Path) -> None:
+    """With every picture that it shows, as the evaluation names them."""
+    page, out = tmp_path / "page.md", tmp_path / "out"
+    empty = "".join(
+        f"<!-- {name}: begin -->\n<!-- {name}: end -->\n" for name in ("claims", "models", "variants")
+    )
+    page.write_text(empty)
+    with pytest.raises(BenchFailed, match="has no seeds/figures"):
+        pages.write(found, aims(found), out, "how", page)
+    assert page.read_text() == empty
+    for name, study in (("seeds", found.seeds), ("variants", found.variants)):
+        for task in study.tasks:
+            drawn = [plots.differences(study, task), plots.pareto(study, task)]
+            keep(out / name, [each for each in drawn if each is not None])
+        keep(out / name, [confidence.cascade(each, plots.colours(study.models)) for each in study.cascades])
+        keep(out / name, [confidence.reliability_of(each, "red") for each in study.calibrations])
+    (out / "seeds" / "figures" / "loss-polarity.png").write_bytes(b"curves need a history")
+    pages.write(found, aims(found), out, "how", page)
+    assert "train-smoke" in page.read_text()
+    assert {path.name for path in tmp_path.glob("*.png")} == set(pages.PICTURES.values())
+
+
+def keep(folder: Path, pictures: list[Picture]) -> None:
+    """Write pictures as a report does."""
+    for picture in pictures:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+
+
 def test_tables_hold_every_claim_model_and_variant(found: Found) -> None:
     made = aims(found)
     lines = pages.claims(made).splitlines()
@@ -143,6 +195,6 @@ def test_tables_hold_every_claim_model_and_variant(found: Found) -> None:
     slow = next(line for line in lines if "train-smoke" in line)
     assert slow.split("|")[2:6] == [" at most 3 minutes ", " 1.5 ", " 4.00 ", " **no** "]
     assert "individual" in pages.models(found.seeds)
-    table = pages.variants(found.variants, found.facts)
+    table = pages.variants(found)
     assert "**no**: 13 of 288 labels" in table
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == list(found.facts)

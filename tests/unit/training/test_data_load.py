@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.training.tables import configured, dataset, reviews
-from training.config import load
+from tests.unit.training.tables import dataset, reviews
 from training.data import Arrays, Pairs, Part, Texts
 from training.data.card import check
-from training.data.describe import describe
 from training.data.mix import order
 from training.errors import TrainingError
 
@@ -325,18 +324,15 @@ def test_another_seed_fails_the_card(tmp_path: Path) -> None:
         check(dataset(tmp_path, ONE).card, dataset(tmp_path, ONE.replace("user,", "user, seed: 1,")))
 
 
-def test_what_a_run_would_do_is_described(tmp_path: Path) -> None:
-    """Rows by part and task, and steps: for all tasks at once, or for each by itself."""
+def test_an_epoch_goes_once_over_the_rows_that_have_a_label(tmp_path: Path) -> None:
+    """Of any task; the card counts the same rows."""
     reviews(tmp_path, *(f"more {i},,1,m{i}," for i in range(10)))
-    text = ONE + "train: {batch: 8, epochs: 3}\n"
-    path = configured(tmp_path, text)
-    told = describe(load(path)[0], dataset(tmp_path, text))
-    assert sum(told.rows.values()) == 50
-    assert sum(told.tasks["label"].values()) == 40
-    assert told.steps == {"label + stars": 3 * -(-told.rows["train"] // 8)}
-    single = text.replace("batch: 8", "batch: 8, mode: individual")
-    each = describe(load(configured(tmp_path, single))[0], dataset(tmp_path, single))
-    assert each.steps["label"] == 3 * -(-told.tasks["label"]["train"] // 8)
+    data = dataset(tmp_path, ONE)
+    assert sum(data.card["rows"].values()) == 50
+    assert sum(data.card["tasks"]["label"]["labelled"].values()) == 40
+    assert order(data, batch=8).per_epoch == -(-data.card["rows"]["train"] // 8)
+    alone = replace(data, labels={"label": data.labels["label"]})
+    assert order(alone, batch=8).per_epoch == -(-data.card["tasks"]["label"]["labelled"]["train"] // 8)
 
 
 def test_lists_are_drawn_whole_and_unlabelled_rows_not_at_all(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from training.config import load
 from training.data import Dataset, Pairs, Part, Texts, vader
-from training.data.describe import describe
 from training.data.load import load as read
+from training.data.mix import order
 from training.data.split import split_groups, torn
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "training"
@@ -38,9 +38,8 @@ def test_what_an_example_would_do_can_be_told(name: str) -> None:
     """Every part has labelled rows of every task, and no group is in two parts."""
     config, _ = load(EXAMPLES / f"{name}.yaml")
     data = dataset(name)
-    told = describe(config, data)
-    assert all(count > 0 for of_task in told.tasks.values() for count in of_task.values())
-    assert sum(told.steps.values()) > 0
+    assert all(count > 0 for task in data.card["tasks"].values() for count in task["labelled"].values())
+    assert order(data, batch=config.train.batch).per_epoch > 0
     for group in (data.groups[data.rows(part)] for part in Part):
         assert len(group)
     for one in Part:
