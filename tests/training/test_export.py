@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,12 +18,14 @@ from tests.interop.asking import infer
 from tests.serving import listening
 from tests.training import small
 from tests.training.test_repository import tree
+from training.compress.variant import read
 from training.compress.variants import compress
+from training.config import Encoder
 from training.data import Part
 from training.errors import TrainingError
 from training.export.checks import check_names
 from training.export.interface import scores_of
-from training.export.run import export
+from training.export.run import export, licence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +125,6 @@ def test_swapped_labels_fail_the_card(made: Any, tmp_path: Path) -> None:
     """Two lines of the label file change places: the figures are no longer those of the card."""
     _, rows, model, folder = made
     version = exported(made, "fp32", tmp_path)
-    from training.compress.variant import read
-
     variant = read(folder, "fp32")
     labels = version.parent / "mood.labels.txt"
 
@@ -137,6 +138,30 @@ def test_swapped_labels_fail_the_card(made: Any, tmp_path: Path) -> None:
     labels.write_text("good\nso-so\nugly\n")
     with pytest.raises(TrainingError, match="names other classes"):
         check()
+
+
+def test_without_test_rows_labels_are_proved_on_validation(made: Any, tmp_path: Path) -> None:
+    """A test part is nobody's duty; swapped labels are found all the same."""
+    config, rows, model, _ = made
+    none = replace(rows, parts=np.where(rows.parts == Part.TEST, -1, rows.parts).astype(np.int8))
+    compress(config.model_copy(update={"compress": ()}), none, model, tmp_path / "run")
+    version = export(
+        config, none, model, tmp_path / "run", "fp32", repository=tmp_path / "models", name="mood"
+    )
+    variant = read(tmp_path / "run", "fp32")
+    (version.parent / "mood.labels.txt").write_text("good\nso-so\nbad\n")
+    with pytest.raises(TrainingError, match=r"on the validation rows is .* its labels are swapped"):
+        check_names(version.parent, version, variant, model, none, metrics=variant.facts["metrics"])
+
+
+def test_the_licence_is_that_of_the_encoder_behind_a_run(tmp_path: Path) -> None:
+    """Whatever the configuration's own name would be by default."""
+    encoder = Encoder.model_validate({"from": str(tmp_path)})
+    assert licence_of(encoder) == "not stated"
+    (tmp_path / "config.yaml").write_text(
+        "data: {source: a.csv}\nencoder: {name: bag}\ntasks: {a: {kind: regress}}\n"
+    )
+    assert licence_of(encoder) == "trained here"
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8", "cnn"])
@@ -175,8 +200,6 @@ def test_a_worker_answers_texts_as_the_run_does(made: Any, worker: Any) -> None:
         )
     assert described.config.parameters["accord_independent"].string_value == "true", log.read_text()
     got = {name: tensor.array() for name, tensor in answer.items()}
-    from training.compress.variant import read
-
     kept = read(folder, variant)
     scores = scores_of(got, kept.heads)
     with np.load(folder / "variants" / variant / "predictions.npz") as file:

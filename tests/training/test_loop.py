@@ -17,13 +17,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from tests.training import small
 from tests.training.rows import config, every_kind, images, labelled, sentences
 from training import checkpoint, files, fit, history
 from training.config import Config
 from training.data import Kind, Part
 from training.errors import TrainingError
 from training.evaluate.metrics import measure
-from training.loop import Progress, Stopped, train
+from training.loop import Progress, Stopped, check_tasks, train
 from training.objectives import Teacher
 from training.run import Run
 
@@ -661,3 +662,14 @@ def test_history_is_lines_of_json_that_a_strict_reader_accepts(learned: tuple[Ru
     for line in (run.folder / "history.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
     json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_task_that_a_teacher_answers_needs_no_label(tmp_path: Path) -> None:
+    """Few rows are drawn after a cut, and none of them may have a label of a rare task."""
+    rows = small.dataset(40)
+    bare = replace(rows.labels["mood"], known=np.zeros(40, bool))
+    rare = replace(rows, labels={**rows.labels, "mood": bare})
+    config = small.config(tmp_path)
+    with pytest.raises(TrainingError, match="task 'mood': no training row has a label"):
+        check_tasks(config, rare)
+    check_tasks(config, rare, taught={"mood"})

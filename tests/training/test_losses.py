@@ -105,3 +105,16 @@ def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn(kind: Ki
         distil_losses(kind, student, teacher, temperature=2.0, queries=queries).sum().backward()
     assert same.grad.abs().max() < 1e-6
     assert other.grad.abs().max() > 1e-2
+
+
+def test_a_row_of_no_list_learns_no_order_from_a_teacher() -> None:
+    """However rows without a list are put together: they have nobody to stand before."""
+    queries = torch.tensor([3, -1, 3, -1])
+    student, teacher = torch.tensor([0.5, 9.0, 1.5, -9.0]), torch.tensor([2.0, 1.0, 0.0, 5.0])
+    losses = distil_losses(Kind.RANK, student, teacher, temperature=1.0, queries=queries)
+    assert losses[1] == losses[3] == 0
+    listed = queries >= 0
+    alone = distil_losses(
+        Kind.RANK, student[listed], teacher[listed], temperature=1.0, queries=queries[listed]
+    )
+    torch.testing.assert_close(losses[listed], alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from tests.training.rows import config, sentences
+from training.errors import TrainingError
 from training.models import build
 from training.objectives import Balance
 from training.step import Losses, Stepper
@@ -45,3 +47,11 @@ def test_every_row_of_a_step_is_in_one_of_its_pieces() -> None:
         Accelerator(cpu=True), model, model.feed(dataset), losses, Balance("fixed", [1.0] * 3), accumulate=3
     )
     assert sorted(np.concatenate(stepper._mine(np.arange(10))).tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize("kind", ["pcgrad", "uw", "imtl_l"])
+def test_what_fp16_would_unscale_without_scaling_is_refused(kind: str) -> None:
+    """Gradients of single tasks, and of weights that are learned; fixed ones are not touched by it."""
+    scaled: Any = SimpleNamespace(scaler=object())
+    with pytest.raises(TrainingError, match=f"balance '{kind}' has no fp16"):
+        Stepper(scaled, None, None, Losses({}, torch.device("cpu")), Balance(kind, [1.0, 1.0]), accumulate=1)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from training.data import Dataset
     from training.models.model import Model
 
-__all__ = ["export", "export_all"]
+__all__ = ["export", "export_all", "licence_of"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -180,12 +180,13 @@ def _card(
 def _licences(config: Config, dataset: Dataset) -> dict[str, Any]:
     sources = dataset.card.get("sources", ())
     found = {"data": sorted({str(source.get("licence", "not stated")) for source in sources})}
-    return found | {"encoder": _licence(config.encoder)}
+    return found | {"encoder": licence_of(config.encoder)}
 
 
-def _licence(encoder: Encoder) -> str:
+def licence_of(encoder: Encoder) -> str:
+    """Return under which terms an encoder's weights may be used; of one from a run, those of that run's."""
     if encoder.from_ is not None:
         there = encoder.from_ / CONFIG
-        return _licence(load(there)[0].encoder) if there.exists() else "not stated"
+        return licence_of(load(there)[0].encoder) if there.exists() else "not stated"
     known = {"minilm-l6": "Apache-2.0 (all-MiniLM-L6-v2)", "local": "not stated"}
     return known.get(encoder.name, "trained here")

@@ -317,6 +317,28 @@ def test_changed_data_fail_the_card(tmp_path: Path, was: str, becomes: str, what
     check(before.card, before)
 
 
+@pytest.mark.parametrize(("column", "what"), [("query", "lists of gain"), ("market", "domains")])
+def test_other_lists_and_domains_fail_the_card(tmp_path: Path, column: str, what: str) -> None:
+    """Inputs, labels and parts are as they were, and each list and domain has as many rows as before."""
+    names = ["text", "gain", "query", "market", "part"]
+    rows = [
+        [f"text {i}", i % 3, f"q{i // 4}", f"m{i % 2}", "train" if i < 16 else "validation"]
+        for i in range(24)
+    ]
+    text = "data: {source: r.csv, domain: market, split: {column: part}}\ntasks: {gain: {kind: rank}}\n"
+
+    def written() -> Dataset:
+        lines = [",".join(map(str, row)) for row in [names, *rows]]
+        (tmp_path / "r.csv").write_text("\n".join(lines), "utf-8")
+        return dataset(tmp_path, text)
+
+    card = written().card
+    place = names.index(column)
+    rows[3][place], rows[4][place] = rows[4][place], rows[3][place]
+    with pytest.raises(TrainingError, match=f"not those of the run: {what} changed"):
+        check(card, written())
+
+
 def test_another_seed_fails_the_card(tmp_path: Path) -> None:
     """A row that was trained on must not become a test row half-way."""
     reviews(tmp_path)
