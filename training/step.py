@@ -120,8 +120,7 @@ class Losses:
         return (1 - teacher.share) * loss + teacher.share * told.sum() * (float(not ghost) / count)
 
     def _target(self, labels: Labels, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        some = labels.take(rows)
-        target = {"values": self._on(some.masked), "known": self._on(some.known)}
+        target = {"values": self._on(labels.take(rows).masked), "known": self._on(labels.known[rows])}
         if labels.kind is Kind.RANK and labels.queries is not None:
             target["queries"] = self._on(labels.queries[rows])
         return target
@@ -171,6 +170,8 @@ class Stepper:
             and self._lengths is not None
             and losses.lists is None
             and not balance.whole_step
+            # each piece adds up a gradient as large as the model: without layers that costs more than padding
+            and len(accelerator.unwrap_model(model).encoder.layers) > 0
         )
 
     def gradient(self, step: NDArray[np.int64]) -> Outcome:

@@ -39,6 +39,15 @@ def test_pieces_of_like_length_have_the_gradient_of_the_whole(kind: str) -> None
         assert torch.allclose(found[True][1][name], gradient, atol=1e-6), name
 
 
+def test_a_bag_is_not_cut_into_pieces() -> None:
+    """It spares no padding that way, and adds up its large tables once for each."""
+    dataset = sentences(40)
+    model = build(config(dataset, encoder={"name": "bag", "width": 8}), dataset)
+    losses, balance = Losses(dataset.labels, torch.device("cpu")), Balance("fixed", [1.0] * 3)
+    stepper = Stepper(Accelerator(cpu=True), model, model.feed(dataset), losses, balance, accumulate=1)
+    assert len(stepper._mine(np.arange(40))) == 1
+
+
 def test_every_row_of_a_step_is_in_one_of_its_pieces() -> None:
     dataset = sentences(40)
     model = build(config(dataset), dataset)
