@@ -108,9 +108,11 @@ def _metrics(study: Study, name: str) -> list[str]:
     cells = []
     for task in study.tasks:
         found = task.values.get(name, {}).get(task.main)
-        cells.append(
-            "" if found is None else f"{value(found.estimate, task.main)} ({range_of(found, task.main)})"
-        )
+        if found is None:
+            cells.append("")
+            continue
+        where = range_of(found, task.main)
+        cells.append(value(found.estimate, task.main) + (f" ({where})" if where else ""))
     return cells
 
 
