@@ -54,5 +54,8 @@ def test_it_measures_a_model_and_an_ensemble_in_every_way(
     batch = int(how[0])
     count = {key: int(n) for key, n in re.findall(r"(\w+ count): (\d+)", report)}
     assert count["request count"] >= 50
-    assert count["Inference count"] == batch * count["Execution count"] >= batch * 50
+    # a window may end between the run of the one request in flight, counted first, and its answer
+    run, answered = batch * count["Execution count"], count["Inference count"]
+    assert abs(run - answered) <= batch
+    assert answered >= batch * 50
     assert re.search(r"queue \d+ usec \+ compute input \d+ usec \+ compute infer \d+ usec", report)
