@@ -20,7 +20,7 @@ from training.progress import Progress
 from training.results import ANSWERED, write_model, write_results
 from training.run import BEST, CHECKPOINT, HISTORY, SEARCH, as_json, write_config
 from training.search import search
-from training.signals import Signals
+from training.signals import Signals, handled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -156,7 +156,8 @@ def _fitted(
     wanted, accelerator = job.config.train, made.accelerator
     # from here on processes draw differently, or they would drop the same places of different rows
     torch.manual_seed(wanted.seed + 1 + accelerator.process_index)
-    with Signals() as signals:
+    signals = Signals()
+    with handled(signals.note):
         fit = Fit(
             job.config,
             job.out,

@@ -170,10 +170,7 @@ def _all_known(dataset: Dataset) -> Dataset:
 def _digest(inputs: str, targets: Mapping[str, Labels], dataset: Dataset) -> str:
     digest = sha256(inputs.encode() + dataset.parts.tobytes() + dataset.domains.tobytes())
     for task, labels in targets.items():
-        digest.update(task.encode() + labels.known.tobytes() + labels.weights.tobytes())
-        digest.update(labels.masked.tobytes())
-        if labels.queries is not None:
-            digest.update(labels.queries.tobytes())
+        digest.update(task.encode() + labels.learned)
     return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from torch import distributed, multiprocessing
 from torch.multiprocessing.spawn import ProcessException
 
 from training.errors import TrainingError
+from training.signals import handled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def share(
         group = multiprocessing.start_processes(
             _begin, (told,), nprocs=count, join=False, start_method="forkserver"
         )
-        with _Forwarded(group.processes) as signals:
+        signals = _Forwarded(group.processes)
+        with handled(signals.hand_on):
             try:
                 ended = False
                 while not ended:
@@ -93,20 +95,8 @@ class _Forwarded:
     def __init__(self, processes: Sequence[Any]) -> None:
         self.came = False
         self._processes = processes
-        self._former: dict[int, Any] = {}
 
-    def __enter__(self) -> _Forwarded:
-        try:
-            self._former = {n: signal.signal(n, self._hand_on) for n in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread
-            self._former = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _hand_on(self, *_: Any) -> None:
+    def hand_on(self, *_: Any) -> None:
         self.came = True
         for process in self._processes:
             if process.is_alive():

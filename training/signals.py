@@ -1,11 +1,29 @@
-"""SIGINT and SIGTERM as a question that a step can ask, so that a run ends between two of them."""
+"""SIGINT and SIGTERM as something that a run is told, so that it ends where it can go on from."""
 
 from __future__ import annotations
 
 import signal
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Signals"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Signals", "handled"]
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have a handler told of SIGINT and SIGTERM while a block runs; only the main thread can."""
+    try:
+        former = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, which then sees to it
+        former = {}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
 
 
 class Signals:
@@ -14,20 +32,9 @@ class Signals:
     def __init__(self) -> None:
         self.came = False
         self._interrupted = False
-        self._former: dict[int, Any] = {}
 
-    def __enter__(self) -> Signals:
-        try:
-            self._former = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread, which then sees to it
-            self._former = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: Any) -> None:
+    def note(self, number: int, _: Any) -> None:
+        """Take note of one."""
         if number == signal.SIGINT:
             if self._interrupted:
                 raise KeyboardInterrupt

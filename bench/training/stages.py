@@ -13,6 +13,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench import ROOT, BenchFailed
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from training.compress.opened import Opened
     from training.compress.variant import Variant
+    from training.data import Dataset
     from training.progress import Progress
 
 __all__ = ["PROOFS", "Stages"]
@@ -100,13 +102,12 @@ class Stages:
 
     def seeds(self, count: int) -> list[Path]:
         """Train joint and individual models of several seeds, and return their folders."""
-        dataset = load_data(self._config(JOINT, 0))
         folders = []
         for seed in range(count):
             for mode in (JOINT, INDIVIDUAL):
                 config, folder = self._config(mode, seed), self._run(mode, seed)
                 self._tell(f"{mode} model{'s' if mode == INDIVIDUAL else ''}, seed {seed}")
-                loop.train(config, dataset, folder, resume=True, measure=measure, report=self._report)
+                loop.train(config, self._dataset, folder, resume=True, measure=measure, report=self._report)
                 folders.append(folder)
         return folders
 
@@ -120,16 +121,21 @@ class Stages:
 
     def _timed(self, made: Sequence[Variant], run: Opened) -> Mapping[str, Sequence[Cost]]:
         """Time all variants in every round: what was measured when each was made is of different minutes."""
-        kept, of = self._kept("costs"), {each.name: each.facts["onnx_sha256"] for each in made}
-        if not kept.exists() or json.loads(kept.read_bytes())["of"] != of:
+        of = {each.name: each.facts["onnx_sha256"] for each in made}
+
+        def timed() -> dict[str, Any]:
             self._tell(f"timing {len(made)} variants, {ROUNDS} rounds")
             feed, rows = feed_of(run.model, run.dataset), run.dataset.rows(Part.VALIDATION)
             rounds = [
                 {each.name: asdict(cost(each.onnx, feed, rows)) for each in made} for _ in range(ROUNDS)
             ]
-            written(kept, json.dumps({"of": of, "rounds": rounds}))
-        rounds = json.loads(kept.read_bytes())["rounds"]
-        return {name: [Cost(**each[name]) for each in rounds] for name in of}
+            return {"of": of, "rounds": rounds}
+
+        found = self._once("costs", timed)
+        if found["of"] != of:
+            self._kept("costs").unlink()
+            found = self._once("costs", timed)
+        return {name: [Cost(**each[name]) for each in found["rounds"]] for name in of}
 
     def untaught(self) -> Path:
         """Train the bag on labels alone, from random weights, as long as the student; return its folder."""
@@ -147,18 +153,22 @@ class Stages:
         encoder = Encoder(name="bag", width=pupil.width, path=self._run(JOINT, 0))
         config = config.model_copy(update={"encoder": encoder, "train": train})
         self._tell("the student without a teacher")
-        loop.train(config, load_data(config), folder, resume=True, measure=measure, report=self._report)
+        loop.train(config, self._dataset, folder, resume=True, measure=measure, report=self._report)
         return folder
 
     def proofs(self) -> list[Proof]:
         """Run the tests that show what no figure does."""
-        kept = self._kept("proofs")
-        if not kept.exists():
+
+        def proved() -> list[dict[str, Any]]:
             self._tell("running the tests that show what no figure does")
-            written(
-                kept, json.dumps([asdict(_proof(shows, tests, self._out)) for shows, tests in PROOFS.items()])
-            )
-        return [Proof(**each) for each in json.loads(kept.read_bytes())]
+            return [asdict(_proof(shows, tests, self._out)) for shows, tests in PROOFS.items()]
+
+        return [Proof(**each) for each in self._once("proofs", proved)]
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        """The rows, which all runs share."""
+        return load_data(self._config(JOINT, 0))
 
     def _config(self, mode: str, seed: int) -> Config:
         config, _ = load(EXAMPLES / "reviews.yaml")
@@ -182,9 +192,17 @@ class Stages:
     def _kept(self, name: str) -> Path:
         return self._out / f"{name}.json"
 
-    def _chain(self, name: str, command: Sequence[str]) -> Chain:
-        kept, log = self._kept(name), self._out / f"{name}.log"
+    def _once(self, name: str, find: Callable[[], Any]) -> Any:
+        """Return what was found under a name; find it, and keep it, only if nothing was."""
+        kept = self._kept(name)
         if not kept.exists():
+            written(kept, json.dumps(find()))
+        return json.loads(kept.read_bytes())
+
+    def _chain(self, name: str, command: Sequence[str]) -> Chain:
+        log = self._out / f"{name}.log"
+
+        def timed() -> dict[str, Any]:
             self._tell(f"make {name}: its output goes to {log}")
             before, began = Clocks.read(), time.perf_counter()
             with log.open("wb") as file:
@@ -195,8 +213,9 @@ class Stages:
                 last = log.read_text("utf-8", "replace").strip().splitlines()[-1:]
                 raise BenchFailed(f"make {name} failed: {' '.join(last)} ({log})")
             minutes = (time.perf_counter() - began) / 60
-            written(kept, json.dumps(asdict(Chain(minutes=minutes, others=others(before, Clocks.read())))))
-        return Chain(**json.loads(kept.read_bytes()))
+            return asdict(Chain(minutes=minutes, others=others(before, Clocks.read())))
+
+        return Chain(**self._once(name, timed))
 
 
 def _bag(asked: Config) -> Distil:

@@ -19,7 +19,7 @@ from training.config import Distil, Half, Int8, Prune
 
 if TYPE_CHECKING:
     from training.config import Config
-    from training.data import Dataset, Labels
+    from training.data import Dataset
     from training.models.model import Model
 
 __all__ = ["data_hash", "origin", "weights_hash"]
@@ -73,10 +73,5 @@ def data_hash(model: Model, dataset: Dataset) -> str:
         digest.update(array.tobytes())
     for task, labels in dataset.labels.items():
         about = [task, labels.kind.value, labels.classes, labels.accepted]
-        digest.update(json.dumps(about).encode() + _known(labels))
+        digest.update(json.dumps(about).encode() + labels.learned)
     return digest.hexdigest()
-
-
-def _known(labels: Labels) -> bytes:
-    queries = b"" if labels.queries is None else labels.queries.tobytes()
-    return labels.known.tobytes() + labels.weights.tobytes() + queries + labels.masked.tobytes()

@@ -10,6 +10,7 @@ import torch
 
 from training.compress.distil import distil, some_steps
 from training.compress.half import half
+from training.compress.parity import parity
 from training.compress.prune import prune
 from training.compress.quality import lost_pt, metrics_of
 from training.compress.quantise import dynamic, prepare
@@ -21,7 +22,7 @@ from training.data import Part
 from training.errors import TrainingError
 from training.evaluate.calibration import KINDS, fit_temperature
 from training.export.interface import Head
-from training.export.onnx import check_parity, to_onnx
+from training.export.onnx import to_onnx
 from training.objectives.distil import Teacher
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ __all__ = ["Made", "exported", "make"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Rows on which a file is held against torch, and of which activations are averaged.
-_PARITY_ROWS, _PRUNE_ROWS = 96, 256
+#: Rows of which activations are averaged.
+_PRUNE_ROWS = 256
 #: Of what is trained on after a cut.
 _RECOVERY_LR, _RECOVERY_SHARE, _RECOVERY_TEMPERATURE = 1e-4, 0.5, 2.0
 
@@ -112,13 +113,9 @@ def exported(trained: Trained, model: Model) -> Made:
         )
     scores = raw_scores(model, dataset, rows, report=trained.counted("temperatures"))
     heads = _heads(model, dataset, rows, scores)
-
-    def feed(some: Array) -> dict[str, torch.Tensor]:
-        return inputs_of(model, dataset, some)
-
-    onnx = to_onnx(model, heads, feed(rows[:3]))
+    onnx = to_onnx(model, heads, inputs_of(model, dataset, rows[:3]))
     tolerance = config.export.tolerance if config.export else None
-    apart = check_parity(model, heads, onnx, feed, drawn(rows, _PARITY_ROWS), tolerance=tolerance)
+    apart = parity(model, heads, onnx, dataset, tolerance=tolerance)
     return Made(onnx, heads, model, {"parity": apart})
 
 

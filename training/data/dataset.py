@@ -86,6 +86,12 @@ class Labels:
         values: NDArray[Any] = np.where(known, self.values, 0).astype(self.values.dtype)
         return values
 
+    @property
+    def learned(self) -> bytes:
+        """All that there is to learn from, for a hash."""
+        queries = b"" if self.queries is None else self.queries.tobytes()
+        return self.known.tobytes() + self.weights.tobytes() + queries + self.masked.tobytes()
+
     def take(self, rows: NDArray[np.int64]) -> Labels:
         """Return the labels of some rows, in the order asked for."""
         return replace(

@@ -15,13 +15,14 @@ import numpy as np
 
 from training.compress.invariance import invariance
 from training.compress.origin import weights_hash
-from training.compress.scores import drawn, feed_of, inputs_of, scores_by_task
+from training.compress.parity import parity
+from training.compress.scores import feed_of, scores_by_task
 from training.compress.variant import FP32
 from training.data import Pairs, Part
 from training.errors import TrainingError
 from training.evaluate.metrics import measure
 from training.export.interface import outputs
-from training.export.onnx import PARITY, check_parity
+from training.export.onnx import PARITY
 from training.export.repository import MODEL, label_file
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FIGURES = 1e-3
 #: A model whose rows depend on each other answers a little differently each time that batches fall otherwise.
 FIGURES_DEPENDENT = 2e-2
-_PARITY_ROWS = 96
 
 
 def check_model(variant: Variant, model: Model, dataset: Dataset, *, tolerance: float | None = None) -> None:
@@ -59,12 +59,7 @@ def check_model(variant: Variant, model: Model, dataset: Dataset, *, tolerance: 
         TrainingError: If it is not.
     """
     if variant.name == FP32:
-
-        def batch(some: Array) -> dict[str, Any]:
-            return inputs_of(model, dataset, some)
-
-        rows = drawn(dataset.rows(Part.VALIDATION), _PARITY_ROWS)
-        check_parity(model, variant.heads, variant.onnx, batch, rows, tolerance=tolerance)
+        parity(model, variant.heads, variant.onnx, dataset, tolerance=tolerance)
         return
     if variant.facts.get("made_by", {}).get("weights") != weights_hash(model):
         raise TrainingError(
