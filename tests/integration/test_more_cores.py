@@ -429,14 +429,18 @@ def in_flight(served: Served, steps: int) -> Iterator[list[object]]:
             told.append(error)
 
     with spread(served) as reached:
-        clients = [client for clients in reached.values() for client in clients[:2]]
+        sent = {name: clients[:2] for name, clients in reached.items()}
+        clients = [client for clients in sent.values() for client in clients]
         callers = [threading.Thread(target=call, args=(client,)) for client in clients]
         for caller in callers:
             caller.start()
         eventually(
-            lambda: all(scrape(served).get(f"accord_process_in_flight {n}", 0) >= 1 for n in NAMES),
+            lambda: (
+                (now := scrape(served))
+                and all(now.get(f"accord_process_in_flight {n}", 0) >= len(sent[n]) for n in NAMES)
+            ),
             within_s=5,
-            what="both have calls in flight",
+            what="all calls are in flight: one that is still on its way is rightly refused by a drain",
         )
         yield told
         for caller in callers:
