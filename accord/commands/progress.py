@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -12,13 +13,23 @@ from accord.commands.output import err
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
 __all__ = ["Shown"]
+
+#: How often a line is printed where bars cannot be drawn: a log of a day has some thousand of them.
+LINE_S = 30.0
 
 
 class Shown:
-    """Progress on standard error."""
+    """Bars where there is a terminal; elsewhere a line now and then, for whoever reads the log.
 
-    def __init__(self) -> None:
+    Args:
+        console: Where.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, console: Console = err, *, clock: Callable[[], float] = time.monotonic) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -26,8 +37,9 @@ class Shown:
             TextColumn("{task.fields[left]}"),
             TextColumn("[dim]{task.fields[losses]}"),
         )
-        self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, Any] = {}
+        self._clock, self._next, self._lined = clock, clock() + LINE_S, ""
 
     def __enter__(self) -> Shown:
         self._progress.start()
@@ -42,14 +54,16 @@ class Shown:
         return self._report
 
     def _report(self, progress: Any) -> None:
+        left = ""
+        if progress.eta_s is not None:
+            minutes, seconds = divmod(round(progress.eta_s), 60)
+            left = f"{minutes} min {seconds} s left"
+        losses = "  ".join(f"{task} {loss:.3f}" for task, loss in progress.losses.items())
+        if self._progress.disable:
+            self._line(progress, left, losses)
+            return
         if progress.phase not in self._tasks:
             self._tasks[progress.phase] = self._progress.add_task(progress.phase, left="", losses="")
-        left = (
-            ""
-            if progress.eta_s is None
-            else f"{progress.eta_s / 60:.0f} min {progress.eta_s % 60:.0f} s left"
-        )
-        losses = "  ".join(f"{task} {loss:.3f}" for task, loss in progress.losses.items())
         self._progress.update(
             self._tasks[progress.phase],
             completed=progress.done,
@@ -57,6 +71,16 @@ class Shown:
             left=left,
             losses=losses,
         )
+
+    def _line(self, progress: Any, left: str, losses: str) -> None:
+        now = self._clock()
+        # what was begun in lines ends with one
+        ends = progress.done == progress.total and progress.phase == self._lined
+        if now < self._next and not ends:
+            return
+        self._next, self._lined = now + LINE_S, "" if ends else progress.phase
+        said = ", ".join(filter(None, (f"{progress.done} of {progress.total}", left, losses)))
+        self.tell(f"{progress.phase}: {said}")
 
     def tell(self, line: str) -> None:
         """Print a line above the bars; these then start anew."""

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from accord.client import CallError, Client
+from accord.commands.progress import Shown
 from examples import ExampleError
 from examples.demo.asking import ask_all
 from examples.demo.server import serve
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options.config, options.out, console)
     except (ConfigError, TrainingError, ExampleError, CallError, OSError) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except loop.Stopped:
         console.print("stopped; the next call goes on behind what is done")
@@ -105,12 +107,11 @@ def _run(file: Path, out: Path, console: Console) -> int:
         raise ExampleError(f"{file} has no section export: say where the models go")
     with _timed(console, "data"):
         dataset = load_data(config)
-    with _timed(console, "trained"):
-        shown = _Shown(console)
+    with _timed(console, "trained"), Shown(console) as shown:
         loop.train(config, dataset, config.out, resume=True, measure=measure, report=shown.report)
     (run,) = open_run(config.out, config)
-    with _timed(console, "compressed"):
-        compress(run.config, run.dataset, run.model, run.folder, tell=console.print, report=shown.report)
+    with _timed(console, "compressed"), Shown(console) as shown:
+        compress(run.config, run.dataset, run.model, run.folder, tell=shown.tell, report=shown.report)
     with _timed(console, "exported"):
         written = dict(export_all(run))
     members = [Member(path.parent.name, read(run.folder, variant)) for variant, path in written.items()]
@@ -184,21 +185,6 @@ def _apart(run: Opened, variant: Variant, scores: Mapping[str, Any], count: int)
                 then, now = np.exp(then), np.exp(now)
             worst = max(worst, float(np.abs(then - now).max()))
     return worst
-
-
-class _Shown:
-    """Prints how far a training is, now and then."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._next = console, time.monotonic() + 10
-
-    def report(self, progress: loop.Progress) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + 10
-        left = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        self._console.print(f"[dim]{progress.phase}: {progress.done} of {progress.total}{left}[/]")
 
 
 @contextmanager
