@@ -9,6 +9,7 @@ import typer
 
 from accord.commands.explain import explained
 from accord.commands.output import err, out, print_json
+from accord.commands.progress import Shown
 
 __all__ = ["command"]
 
@@ -58,10 +59,15 @@ def command(
         config = None if place.is_dir() else load(place)[0]
         with err.status("reading the run"):
             models = open_run(place if config is None else config.out, config)
-        with err.status("checking and writing"):
+        with Shown() as shown:
             for each in models:
                 for variant, version in export_all(
-                    each, repository=repository, name=name or "", variants=tuple(variants or ())
+                    each,
+                    repository=repository,
+                    name=name or "",
+                    variants=tuple(variants or ()),
+                    tell=shown.tell,
+                    report=shown.report,
                 ):
                     written.append(
                         {

@@ -57,7 +57,7 @@ class Shown:
         left = ""
         if progress.eta_s is not None:
             minutes, seconds = divmod(round(progress.eta_s), 60)
-            left = f"{minutes} min {seconds} s left"
+            left = f"{minutes} min {seconds} s left" if minutes else f"{seconds} s left"
         losses = "  ".join(f"{task} {loss:.3f}" for task, loss in progress.losses.items())
         if self._progress.disable:
             self._line(progress, left, losses)

@@ -24,7 +24,7 @@ from training.export.repository import Package, write
 from training.run import CONFIG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from training.compress.opened import Opened
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from training.config import Config, Encoder
     from training.data import Dataset
     from training.models.model import Model
+    from training.progress import Progress
 
 __all__ = ["export", "export_all", "licence_of"]
 
@@ -41,7 +42,13 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transforme
 
 
 def export_all(
-    run: Opened, *, repository: Path | None = None, name: str = "", variants: Sequence[str] = ()
+    run: Opened,
+    *,
+    repository: Path | None = None,
+    name: str = "",
+    variants: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[tuple[str, Path]]:
     """Write variants of a run into a repository, and yield each with its version's folder.
 
@@ -50,6 +57,8 @@ def export_all(
         repository: The repository; default: as the configuration says.
         name: The model's name there, a variant's appended; default: the configuration's, else the run's.
         variants: Which; default: as the configuration says.
+        tell: Told what is being done.
+        report: Told how far a long step is.
 
     Raises:
         TrainingError: At the first that is refused; those before it are written.
@@ -63,10 +72,12 @@ def export_all(
     made = [FP32, *map(variant_name, run.config.compress)]
     chosen = tuple(variants) or (wanted.variants if wanted is not None else ()) or tuple(made)
     if not (run.folder / VARIANTS / FP32).exists() and FP32 in chosen:
-        compress(run.config.model_copy(update={"compress": ()}), run.dataset, run.model, run.folder)
+        alone = run.config.model_copy(update={"compress": ()})
+        compress(alone, run.dataset, run.model, run.folder, tell=tell, report=report)
     base = name or (wanted.name if wanted is not None and wanted.name else run.name)
     for variant in chosen:
         parts = [base, run.task, "" if variant == FP32 else variant]
+        tell(f"{variant}: checking and writing it")
         yield (
             variant,
             export(

@@ -49,7 +49,7 @@ def test_what_was_begun_in_lines_ends_with_one() -> None:
 @pytest.mark.parametrize(
     ("left", "said"),
     [
-        (0.4, "0 min 0 s left"),
+        (0.4, "0 s left"),
         (90.0, "1 min 30 s left"),
         (119.6, "2 min 0 s left"),
         (3600.0, "60 min 0 s left"),
