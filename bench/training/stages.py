@@ -228,7 +228,7 @@ def _more(asked: Config) -> list[Any]:
         Int8(kind="int8", mode="dynamic"),
         Half(kind="fp16"),
         Prune(kind="prune"),
-        Distil(kind="distil", student="layers", epochs=2, lr=2e-4),
+        Distil(kind="distil", student="layers", epochs=5, lr=4e-4),
         Int8(kind="int8", of="layers", name=LAYERS),
         # with its teacher's embeddings to begin with, but not its answers
         _bag(asked).model_copy(update={"share": 0.0, "name": "bag-labels"}),
