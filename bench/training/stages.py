@@ -50,7 +50,7 @@ EXAMPLES = ROOT / "examples" / "training"
 #: What a test shows, and where it is.
 PROOFS: Mapping[str, Sequence[str]] = {
     "a run killed with SIGKILL goes on to the same bits": (
-        "tests/training/test_loop.py::test_after_kill_9_it_goes_on_as_if_nothing_had_been",
+        "tests/training/test_resume.py::test_after_kill_9_it_goes_on_as_if_nothing_had_been",
     ),
     "two processes have the gradient of the double batch, to 1e-6": (
         "tests/training/test_processes.py::test_two_processes_have_the_gradient_of_the_whole_batch",

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.training.small import Made
+    from training.data import Dataset
+    from training.run import Run
 
 # threads that wait for each other would spin on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -20,6 +26,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
+    """A run that has learned its three tasks, and its data."""
+    from tests.training.rows import config, sentences
+    from tests.training.runs import ENOUGH
+    from training.evaluate.metrics import measure
+    from training.loop import train
+
+    dataset = sentences(160)
+    out = tmp_path_factory.mktemp("learned") / "run"
+    return train(config(dataset, **ENOUGH), dataset, out, measure=measure), dataset
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A data set, an untrained model, and its file."""
+    from tests.training import small
+
+    return small.made(tmp_path_factory.mktemp("onnx"))
 
 
 if find_spec("torch") is None:

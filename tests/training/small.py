@@ -13,16 +13,21 @@ import torch
 
 from training.config import Config
 from training.data import Dataset, Kind, Labels, Texts
-from training.models import build
+from training.export.interface import Head
+from training.export.onnx import to_onnx
+from training.models import Model, build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.models import Model
-
-__all__ = ["MOODS", "config", "dataset", "model"]
+__all__ = ["HEADS", "MOODS", "Made", "config", "dataset", "made", "model"]
 
 MOODS = ("bad", "so-so", "good")
+HEADS = (
+    Head(task="mood", kind=Kind.CLASSIFY, classes=MOODS, temperature=1.7),
+    Head(task="strength", kind=Kind.REGRESS),
+)
+Made = tuple[Dataset, Model, bytes]
 _WORDS = {
     "bad": ["awful", "dull", "broken", "sad", "poor"],
     "so-so": ["plain", "table", "window", "grey", "seven"],
@@ -84,3 +89,10 @@ def model(config: Config, dataset: Dataset, *, spread: float = 1.0) -> Model:
             if parameter.ndim > 1:
                 parameter.mul_(1 + 4 * spread)
     return made
+
+
+def made(folder: Path) -> Made:
+    """Return a data set, an untrained model of it, and that as a file."""
+    rows = dataset()
+    untrained = model(config(folder), rows)
+    return rows, untrained, to_onnx(untrained, HEADS, untrained.collate(rows, np.arange(3)))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tests.training import small
-from tests.training.test_onnx import HEADS
+from tests.training.small import HEADS
 from training.compress import steps
 from training.compress.half import half
 from training.compress.invariance import invariance
@@ -31,16 +31,10 @@ from training.export.onnx import check_parity, to_onnx
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A data set, a model, and its file."""
-    rows = small.dataset()
-    model = small.model(small.config(tmp_path_factory.mktemp("onnx")), rows)
-    return rows, model, to_onnx(model, HEADS, model.collate(rows, np.arange(3)))
+    from tests.training.small import Made
 
 
-def test_static_eight_bits_answer_a_row_alike_alone_and_among_others(made: Any) -> None:
+def test_static_eight_bits_answer_a_row_alike_alone_and_among_others(made: Made) -> None:
     """Whichever nodes stay in fp32; and the answers are not the fp32 file's, so something was quantised."""
     rows, model, file = made
     feed, some = feed_of(model, rows), rows.rows(Part.VALIDATION)
@@ -58,7 +52,7 @@ def test_static_eight_bits_answer_a_row_alike_alone_and_among_others(made: Any) 
     assert 1e-4 < np.abs(scores[0] - scores[1]).max() < 0.5
 
 
-def test_dynamic_eight_bits_do_not(made: Any) -> None:
+def test_dynamic_eight_bits_do_not(made: Made) -> None:
     """Their ranges are the batch's: this is what the check is for."""
     rows, model, file = made
     found = invariance(dynamic(file), feed_of(model, rows), rows.rows(Part.VALIDATION))
@@ -66,7 +60,7 @@ def test_dynamic_eight_bits_do_not(made: Any) -> None:
     assert found.worst > 1e-4
 
 
-def test_fewer_nodes_in_eight_bits_lose_less(made: Any) -> None:
+def test_fewer_nodes_in_eight_bits_lose_less(made: Made) -> None:
     """The worst first: the error falls as more of them stay fp32, and is gone with all."""
     rows, model, file = made
     some = rows.rows(Part.VALIDATION)
@@ -83,7 +77,7 @@ def test_fewer_nodes_in_eight_bits_lose_less(made: Any) -> None:
     assert max(static.tries()) < count
 
 
-def test_tables_of_embeddings_become_bytes(made: Any) -> None:
+def test_tables_of_embeddings_become_bytes(made: Made) -> None:
     """Each row by its own scale, so within a 254th of its largest value."""
     _, _, file = made
     before = {each.name: each for each in onnx.load_from_string(file).graph.initializer}
@@ -98,7 +92,7 @@ def test_tables_of_embeddings_become_bytes(made: Any) -> None:
         assert (error <= scales / 2 + 1e-7).all()
 
 
-def test_half_precision_is_half_the_size(made: Any) -> None:
+def test_half_precision_is_half_the_size(made: Made) -> None:
     """And answers nearly the same."""
     rows, model, file = made
     some = rows.rows(Part.VALIDATION)
@@ -117,7 +111,7 @@ def test_half_precision_is_half_the_size(made: Any) -> None:
     assert np.abs(wanted - found).max() < 0.05
 
 
-def test_pruning_cuts_what_is_used_least(made: Any) -> None:
+def test_pruning_cuts_what_is_used_least(made: Made) -> None:
     """Units that never fire go first: cutting them changes nothing, and the matrices are smaller."""
     rows, model, _ = made
     broken = copy.deepcopy(model)
@@ -143,7 +137,7 @@ def test_pruning_cuts_what_is_used_least(made: Any) -> None:
     check_parity(narrow, HEADS, file, lambda some: narrow.collate(rows, some), rows.rows(Part.VALIDATION))
 
 
-def test_padding_has_no_say_in_what_is_cut(made: Any) -> None:
+def test_padding_has_no_say_in_what_is_cut(made: Made) -> None:
     """Rows padded to the longest choose the same units as rows alone, though padding activates units too."""
     rows, model, _ = made
     some = rows.rows(Part.TRAIN)[:24]
@@ -153,7 +147,7 @@ def test_padding_has_no_say_in_what_is_cut(made: Any) -> None:
         assert torch.equal(first, second)
 
 
-def test_pruning_without_dense_blocks_is_refused(made: Any) -> None:
+def test_pruning_without_dense_blocks_is_refused(made: Made) -> None:
     """With what to do instead."""
     _, model, _ = made
     with pytest.raises(TrainingError, match="no dense blocks to cut"):
@@ -161,7 +155,7 @@ def test_pruning_without_dense_blocks_is_refused(made: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["layers", "cnn", "bag"])
-def test_students_export_and_answer_alike_alone_and_among_others(made: Any, kind: Any) -> None:
+def test_students_export_and_answer_alike_alone_and_among_others(made: Made, kind: Any) -> None:
     """From the same tokens as their teacher; padding has no say."""
     rows, model, file = made
     pupil = student(model, kind, layers=2, width=16).eval()
@@ -172,7 +166,7 @@ def test_students_export_and_answer_alike_alone_and_among_others(made: Any, kind
     assert cost(made_file, feed, some).ms_8 < cost(file, feed, some).ms_8
 
 
-def test_a_student_of_layers_keeps_the_first_and_the_last(made: Any) -> None:
+def test_a_student_of_layers_keeps_the_first_and_the_last(made: Made) -> None:
     """With their weights; and cannot have as many as its teacher."""
     _, model, _ = made
     pupil = student(model, "layers", layers=2)
@@ -193,7 +187,7 @@ STEPS = [
 ]
 
 
-def test_variants_are_measured_and_kept(made: Any, tmp_path: Path) -> None:
+def test_variants_are_measured_and_kept(made: Made, tmp_path: Path) -> None:
     """Each with size, time, metrics and invariance; a second call finds them; a changed file is refused.
 
     What takes long says how far it is, to its end.
@@ -227,7 +221,7 @@ def test_variants_are_measured_and_kept(made: Any, tmp_path: Path) -> None:
         read(tmp_path, "bag")
 
 
-def test_other_weights_make_the_variants_again(made: Any, tmp_path: Path) -> None:
+def test_other_weights_make_the_variants_again(made: Made, tmp_path: Path) -> None:
     """Those that follow from them too."""
     rows, model, _ = made
     config = small.config(tmp_path, compress=STEPS[:1])
@@ -240,7 +234,7 @@ def test_other_weights_make_the_variants_again(made: Any, tmp_path: Path) -> Non
 
 
 def test_more_loss_than_allowed_is_an_error_that_leaves_no_variant(
-    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After all choices were tried, it says how near the best came."""
     rows, model, _ = made
@@ -251,7 +245,7 @@ def test_more_loss_than_allowed_is_an_error_that_leaves_no_variant(
     assert json.loads((tmp_path / "variants" / "fp32" / "variant.json").read_text())["name"] == "fp32"
 
 
-def test_what_a_student_has_lost_is_not_held_against_its_quantisation(made: Any, tmp_path: Path) -> None:
+def test_what_a_student_has_lost_is_not_held_against_its_quantisation(made: Made, tmp_path: Path) -> None:
     """A student that was hardly trained loses far more than a point; its eight bits hardly any of that."""
     rows, model, _ = made
     pupil = {"kind": "distil", "student": "bag", "width": 16, "epochs": 1, "lr": 1e-6}

@@ -1,58 +1,31 @@
-"""Training: it learns, it resumes to the bit, and what goes wrong is named and nothing is half-written."""
+"""Training: it learns, in every way that a configuration can say, and refuses what cannot be learned from."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.training import small
 from tests.training.rows import config, every_kind, images, labelled, sentences
-from training import checkpoint, files, fit, history
-from training.config import Config
+from tests.training.runs import ENOUGH, accuracy, same_weights, stop_at
+from training import fit
 from training.data import Kind, Part
 from training.errors import TrainingError
 from training.evaluate.metrics import measure
-from training.loop import Progress, Stopped, check_tasks, train
+from training.loop import Stopped, check_tasks, train
 from training.objectives import Teacher
 from training.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from training.data import Dataset
-
-ENOUGH: Any = {"epochs": 12, "optimizer": {"lr": 3e-3, "head_lr": 3e-2}}
-
-
-def accuracy(run: Run, dataset: Dataset, task: str) -> float:
-    answers = run.predictions
-    labels = dataset.labels[task].take(answers["rows"])
-    return float((answers[task].argmax(1) == labels.values)[labels.known].mean())
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
-    dataset = sentences(160)
-    out = tmp_path_factory.mktemp("learned") / "run"
-    return train(config(dataset, **ENOUGH), dataset, out, measure=measure), dataset
 
 
 def test_it_learns_what_can_be_learned(learned: tuple[Run, Dataset]) -> None:
@@ -116,66 +89,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-def test_after_kill_9_it_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    """To the bit, on one thread; the balance's own weights and the dropout included."""
-    started = [sys.executable, "-m", "tests.training.killed"]
-    environment = os.environ | {"PYTHONPATH": "."}
-    subprocess.run(
-        [*started, str(tmp_path / "whole")], check=True, env=environment, stdout=subprocess.DEVNULL
-    )
-    with subprocess.Popen(
-        [*started, str(tmp_path / "killed")], env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("training") and int(line.split()[1]) > 40:
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "metrics.json").exists()
-    subprocess.run(
-        [*started, str(tmp_path / "killed"), "--resume"],
-        check=True,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
-    assert same_weights(tmp_path / "whole", tmp_path / "killed")
-    steps = [[line["step"] for line in Run.read(tmp_path / name).history] for name in ("whole", "killed")]
-    assert steps[0] == steps[1]
-
-
-def _stop_at(step: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.phase == "training" and progress.done == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return report
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {},
-        {"balance": {"kind": "famo"}},
-        {"balance": {"kind": "dwa"}},
-        {"balance": {"kind": "pcgrad"}},
-        {"accumulate": 3},
-        {"early_stopping": {"patience": 9}, "evaluate_every": 2},
-        {"optimizer": {"kind": "sgd", "lr": 1e-2}, "schedule": "cosine"},
-    ],
-    ids=str,
-)
-def test_ctrl_c_ends_with_a_checkpoint_from_which_it_goes_on_to_the_bit(wanted: Any, tmp_path: Path) -> None:
-    dataset = sentences(48)
-    given = config(dataset, epochs=4, **wanted)
-    train(given, dataset, tmp_path / "whole")
-    with pytest.raises(Stopped, match="stopped after step 5"):
-        train(given, dataset, tmp_path / "stopped", report=_stop_at(5))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    train(given, dataset, tmp_path / "stopped", resume=True)
-    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
-
-
 def test_layers_thaw_when_the_schedule_says_so_also_after_going_on(tmp_path: Path) -> None:
     dataset = sentences(48)
     encoder = {"freeze": 2, "unfreeze": [{"epoch": 2, "freeze": 1}, {"epoch": 3, "freeze": 0}]}
@@ -199,7 +112,7 @@ def test_layers_thaw_when_the_schedule_says_so_also_after_going_on(tmp_path: Pat
     touched = [{i for i in range(2) for k in seen[epoch] if f"layer.{i}." in k} for epoch in (1, 2, 3, 4)]
     assert touched == [set(), set(), {1}, {0, 1}]
     with pytest.raises(Stopped):
-        train(given, dataset, tmp_path / "stopped", report=_stop_at(2 * per_epoch + 1))
+        train(given, dataset, tmp_path / "stopped", report=stop_at(2 * per_epoch + 1))
     train(given, dataset, tmp_path / "stopped", resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "stopped")
 
@@ -311,209 +224,6 @@ def test_a_student_learns_from_a_teacher_where_there_is_no_label(
     assert taught > untaught
 
 
-def _spoiled(at: int) -> Callable[..., float]:
-    return lambda step, *_, **__: float("nan") if step == at else 0.5
-
-
-@pytest.mark.parametrize(
-    ("at", "words"),
-    [
-        (4, r"step 6: the loss of task 'mood' is nan; lower train.optimizer.lr .*checkpoint .*last is kept"),
-        (
-            8,
-            r"step 9: the weights are no numbers any more; lower train.optimizer.lr .*last is kept",
-        ),
-    ],
-    ids=["within an epoch", "before a checkpoint"],
-)
-def test_what_is_no_number_is_named_with_step_and_remedy_and_the_checkpoint_stays(
-    at: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = sentences(48)
-    given = config(dataset, batch=4)
-    with pytest.raises(Stopped):
-        train(given, dataset, tmp_path / "run", report=_stop_at(2))
-    before = (tmp_path / "run" / "checkpoints" / "last").read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "factor", _spoiled(at))
-        with pytest.raises(TrainingError, match=words):
-            train(given, dataset, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "checkpoints" / "last").read_bytes() == before
-    train(given, dataset, tmp_path / "run", resume=True)
-
-
-def test_a_full_disk_leaves_the_former_checkpoint_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = sentences(48)
-    with pytest.raises(Stopped):
-        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
-    before = (tmp_path / "run" / "checkpoints" / "last").read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        with pytest.raises(
-            TrainingError,
-            match=r"last: cannot be written: No space left on device, what was there before is whole",
-        ):
-            train(config(dataset), dataset, tmp_path / "run", resume=True)
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last"]
-    assert (tmp_path / "run" / "checkpoints" / "last").read_bytes() == before
-    train(config(dataset), dataset, tmp_path / "run", resume=True)
-
-
-@pytest.mark.parametrize(
-    "spoil", [lambda b: b[:-100], lambda b: b[:5000] + b"x" + b[5001:], lambda _: b"", lambda _: b"PK"]
-)
-def test_a_broken_checkpoint_is_said_to_be(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    path = tmp_path / "last"
-    checkpoint.save(path, {"weights": torch.arange(3000.0), "step": 3})
-    assert checkpoint.load(path)["step"] == 3
-    path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(TrainingError, match=r"last: is broken: .* remove the run and start again"):
-        checkpoint.load(path)
-
-
-def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> Any:
-            return os.mkdir, (str(tmp_path / "made"),)
-
-    checkpoint.save(tmp_path / "last", {"step": Hostile()})
-    with pytest.raises(Exception, match="Weights only load failed"):
-        checkpoint.load(tmp_path / "last")
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [({"batch": 8}, "train.batch"), ({"seed": 3}, "train.seed"), ({"optimizer": {"lr": 1}}, "optimizer")],
-)
-def test_another_configuration_cannot_go_on_from_a_checkpoint(
-    change: Any, words: str, tmp_path: Path
-) -> None:
-    dataset = sentences(48)
-    with pytest.raises(Stopped):
-        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
-    with pytest.raises(TrainingError, match=f"is of another run: it differs in .*{words}"):
-        train(config(dataset, **change), dataset, tmp_path / "run", resume=True)
-    with pytest.raises(TrainingError, match="it differs in data"):
-        train(config(dataset), sentences(48, seed=5), tmp_path / "run", resume=True)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"batch": 8}, r"config.yaml: is of another run: it differs in train.batch; give the run its conf"),
-        ({"optimizer": {"lr": 1}}, r"it differs in train.optimizer.head_lr, train.optimizer.lr;"),
-        ({"mode": "individual"}, r"it differs in train.mode;"),
-        ({"tasks": {"mood": {"alpha": 2}}}, r"it differs in tasks.mood.alpha;"),
-        ({"encoder": {"freeze": 1}}, r"it differs in encoder.freeze;"),
-    ],
-)
-def test_a_finished_run_is_not_handed_to_another_configuration(
-    learned: tuple[Run, Dataset], change: Any, words: str
-) -> None:
-    run, dataset = learned
-    with pytest.raises(TrainingError, match=words):
-        train(config(dataset, **ENOUGH | change), dataset, run.folder, resume=True)
-
-
-def test_a_finished_run_is_handed_to_what_would_have_given_the_same_weights(
-    learned: tuple[Run, Dataset], tmp_path: Path
-) -> None:
-    run, dataset = learned
-    given = config(dataset, **ENOUGH, checkpoint_every=3).model_dump(exclude_unset=True, by_alias=True)
-    given["train"]["threads"] = 2
-    given |= {
-        "compress": [{"kind": "int8"}],
-        "export": {"repository": tmp_path},
-        "track": ["wandb"],
-        "out": tmp_path / "out",
-    }
-    assert train(Config.model_validate(given), dataset, run.folder, resume=True).metrics == run.metrics
-
-
-def test_a_finished_run_is_not_handed_to_other_data(tmp_path: Path) -> None:
-    dataset = sentences(16)
-    made = {what: replace(dataset, card={"fingerprints": {"split": what}}) for what in ("then", "now")}
-    given = config(dataset, epochs=1)
-    train(given, made["then"], tmp_path / "run")
-    train(given, made["then"], tmp_path / "run", resume=True)
-    with pytest.raises(TrainingError, match=r"card.json: is of another run: it differs in data \(split\);"):
-        train(given, made["now"], tmp_path / "run", resume=True)
-
-
-def test_a_finished_run_whose_configuration_is_lost_is_said_to_be(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text("{}")
-    dataset = sentences(16)
-    for content, words in ((None, "No such file"), ("data: [", "while"), ("{}", "validation error")):
-        if content is not None:
-            (tmp_path / "config.yaml").write_text(content)
-        with pytest.raises(TrainingError, match=rf"config.yaml: cannot be read \(.*{words}.*by --out"):
-            train(config(dataset), dataset, tmp_path, resume=True)
-
-
-def test_individual_models_go_on_where_they_stopped_and_not_as_a_joint_one(tmp_path: Path) -> None:
-    dataset = images(64)
-    given = config(dataset, mode="individual", epochs=2)
-    train(given, dataset, tmp_path / "whole")
-    seen: list[str] = []
-
-    def report(progress: Progress) -> None:
-        seen.append(progress.phase)
-        if seen.count("answering") == 1 and progress.phase == "training" and progress.done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(Stopped, match="upper"):
-        train(given, dataset, tmp_path / "stopped", report=report)
-    for mode, change in (("joint", {}), ("individual", {"batch": 8})):
-        other = config(dataset, epochs=2, mode=mode, **change)
-        with pytest.raises(TrainingError, match="is of another run"):
-            train(other, dataset, tmp_path / "stopped", resume=True)
-    run = train(given, dataset, tmp_path / "stopped", resume=True)
-    for task in run.parts:
-        assert same_weights(tmp_path / "whole" / task, tmp_path / "stopped" / task)
-    with pytest.raises(TrainingError, match=r"it differs in train.mode"):
-        train(config(dataset, epochs=2), dataset, tmp_path / "stopped", resume=True)
-
-
-def test_a_run_that_came_to_nothing_leaves_the_folder_to_any_other(tmp_path: Path) -> None:
-    """Also what it kept as its best weights: here they are broken, and would be said to be."""
-    dataset = sentences(16)
-    with pytest.raises(KeyboardInterrupt):
-        train(config(dataset), dataset, tmp_path / "run", report=_interrupted("training"))
-    (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / "best").write_bytes(b"of another run")
-    given = config(dataset, batch=8, early_stopping={}, evaluate_every=10_000)
-    run = train(given, dataset, tmp_path / "run", resume=True)
-    assert run.metrics["steps"] == run.history[-1]["step"] == 4
-
-
-def _interrupted(phase: str) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.phase == phase:
-            raise KeyboardInterrupt
-
-    return report
-
-
-def test_a_run_that_is_cut_off_in_its_last_answers_tells_the_same_in_the_end(tmp_path: Path) -> None:
-    dataset = sentences(48)
-    given = config(dataset, balance={"kind": "uw"}, early_stopping={"patience": 9})
-    whole = train(given, dataset, tmp_path / "whole").metrics
-    with pytest.raises(KeyboardInterrupt):
-        train(given, dataset, tmp_path / "cut", report=_interrupted("answering"))
-    cut = train(given, dataset, tmp_path / "cut", resume=True).metrics
-    assert {k: v for k, v in cut.items() if k != "seconds"} == {
-        k: v for k, v in whole.items() if k != "seconds"
-    }
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
-
-
 def test_what_nothing_can_judge_is_refused(tmp_path: Path) -> None:
     dataset = sentences(48)
     blind = replace(dataset, parts=np.where(dataset.parts == 1, 2, dataset.parts).astype(np.int8))
@@ -538,108 +248,12 @@ def test_what_nothing_can_judge_is_refused(tmp_path: Path) -> None:
         train(config(one, early_stopping={}, mode="individual"), one, tmp_path / "alone")
 
 
-def test_rows_of_other_domains_cannot_go_on_from_a_checkpoint(tmp_path: Path) -> None:
-    """They are drawn in another order."""
-    dataset = sentences(48)
-    with pytest.raises(Stopped):
-        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
-    other = replace(dataset, domains=np.arange(48) % 2, domain_names=("a", "b"))
-    with pytest.raises(TrainingError, match="it differs in data"):
-        train(config(dataset), other, tmp_path / "run", resume=True)
-
-
-def test_what_is_refused_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = sentences(48)
-    with pytest.raises(Stopped):
-        train(config(dataset), dataset, tmp_path / "run", report=_stop_at(2))
-    opened: list[Any] = []
-    monkeypatch.setattr(history, "open_trackers", lambda *given: opened.append(given) or [])
-    with pytest.raises(TrainingError, match="of another run"):
-        train(config(dataset), sentences(48, seed=5), tmp_path / "run", resume=True)
-    assert not opened
-    train(config(dataset), dataset, tmp_path / "run", resume=True)
-    assert len(opened) == 1
-
-
-def test_sixteen_bits_are_put_around_the_model_only_when_other_layers_thaw(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each time lies around the one before: many epochs would be deeper than Python goes."""
-    wrapped: list[Any] = []
-    prepare_model = Accelerator.prepare_model
-    monkeypatch.setattr(
-        Accelerator, "prepare_model", lambda self, model: wrapped.append(model) or prepare_model(self, model)
-    )
-    dataset = sentences(48)
-    encoder = {"freeze": 2, "unfreeze": [{"epoch": 2, "freeze": 1}]}
-    train(config(dataset, epochs=9, precision="bf16", encoder=encoder), dataset, tmp_path / "run")
-    assert len(wrapped) == 2
-
-
-def test_an_out_that_is_a_file_is_said_to_be(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    dataset = sentences(16)
-    for resume in (False, True):
-        with pytest.raises(TrainingError, match="is no folder; name another by --out"):
-            train(config(dataset), dataset, tmp_path / "run", resume=resume)
-
-
-def test_a_folder_with_something_in_it_is_not_overwritten(learned: tuple[Run, Dataset]) -> None:
-    run, dataset = learned
-    with pytest.raises(
-        TrainingError, match="holds something already; go on by --resume, or name another folder"
-    ):
-        train(config(dataset), dataset, run.folder)
-    again = train(config(dataset, **ENOUGH), dataset, run.folder, resume=True)
-    assert again.metrics == run.metrics
-
-
 def test_a_task_without_a_label_to_learn_from_is_refused(tmp_path: Path) -> None:
     dataset = sentences(16)
     none = labelled(Kind.REGRESS, np.zeros(16), dataset.parts > 0)
     with pytest.raises(TrainingError, match="task 'empty': no training row has a label"):
         train(config(dataset), replace(dataset, labels={"empty": none}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("train_", "words"),
-    [({"precision": "fp16"}, "fp16 needs a GPU"), ({"device": "cuda"}, "there is no GPU")],
-)
-def test_what_the_hardware_lacks_is_refused(train_: Any, words: str, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("needs a machine without a GPU")
-    dataset = sentences(16)
-    with pytest.raises(TrainingError, match=words):
-        train(config(dataset, **train_), dataset, tmp_path / "run")
-
-
-def test_a_gpu_without_enough_memory_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(fit.Stepper, "gradient", full)
-    dataset = sentences(16)
-    with pytest.raises(
-        TrainingError,
-        match=r"step 1: the GPU has not enough memory for batches of 16; raise train.accumulate",
-    ):
-        train(config(dataset), dataset, tmp_path / "run")
-
-
-def test_bf16_is_chosen_only_where_the_hardware_multiplies_it() -> None:
-    from training.device import has_amx
-
-    assert has_amx("flags\t\t: fpu amx_bf16 amx_tile\n")
-    assert not has_amx("flags\t\t: fpu avx512_bf16\n")
-    assert not has_amx("")
-
-
-def test_bf16_learns_too(tmp_path: Path) -> None:
-    dataset = sentences(96)
-    run = train(config(dataset, precision="bf16", **ENOUGH), dataset, tmp_path / "run")
-    assert run.card["precision"] == "bf16"
-    assert accuracy(run, dataset, "mood") > 0.8
 
 
 @pytest.mark.filterwarnings("ignore")

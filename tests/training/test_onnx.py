@@ -10,33 +10,22 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.training import small
+from tests.training.small import HEADS
 from training.compress.invariance import invariance
 from training.compress.running import answers, open_session
 from training.compress.scores import feed_of
-from training.data import Kind, Part
+from training.data import Part
 from training.errors import TrainingError
-from training.export.interface import Head, outputs, scores_of
+from training.export.interface import outputs, scores_of
 from training.export.onnx import Answering, check_parity, to_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEADS = (
-    Head(task="mood", kind=Kind.CLASSIFY, classes=small.MOODS, temperature=1.7),
-    Head(task="strength", kind=Kind.REGRESS),
-)
+    from tests.training.small import Made
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A data set, a model, and its file."""
-    rows = small.dataset()
-    model = small.model(small.config(tmp_path_factory.mktemp("onnx")), rows)
-    return rows, model, to_onnx(model, HEADS, model.collate(rows, np.arange(3)))
-
-
-def test_a_file_answers_as_torch_does(made: Any) -> None:
+def test_a_file_answers_as_torch_does(made: Made) -> None:
     """In every number to 1e-5, alone and among others of other lengths, and the temperature is in it."""
     rows, model, file = made
     some = rows.rows(Part.VALIDATION)
@@ -51,7 +40,7 @@ def test_a_file_answers_as_torch_does(made: Any) -> None:
     assert got["strength.score"].shape == (5, 1)
 
 
-def test_a_perturbed_weight_fails_parity(made: Any) -> None:
+def test_a_perturbed_weight_fails_parity(made: Made) -> None:
     """Of the last layer or of the first, by a hundredth."""
     rows, model, file = made
     graph = onnx.load_from_string(file)
@@ -70,7 +59,7 @@ def test_a_perturbed_weight_fails_parity(made: Any) -> None:
             )
 
 
-def test_another_temperature_fails_parity(made: Any) -> None:
+def test_another_temperature_fails_parity(made: Made) -> None:
     """So a file that was calibrated otherwise is another file."""
     rows, model, file = made
     heads = (replace(HEADS[0], temperature=1.0), HEADS[1])
@@ -78,7 +67,7 @@ def test_another_temperature_fails_parity(made: Any) -> None:
         check_parity(model, heads, file, lambda batch: model.collate(rows, batch), rows.rows(Part.VALIDATION))
 
 
-def test_rows_are_answered_alike_alone_and_among_others(made: Any) -> None:
+def test_rows_are_answered_alike_alone_and_among_others(made: Made) -> None:
     """Of an fp32 file, whatever the padding."""
     rows, model, file = made
     found = invariance(file, feed_of(model, rows), rows.rows(Part.VALIDATION))
@@ -87,7 +76,7 @@ def test_rows_are_answered_alike_alone_and_among_others(made: Any) -> None:
     assert found.sizes == (2, 8, 32)
 
 
-def test_one_task_alone_has_plain_names(made: Any, tmp_path: Path) -> None:
+def test_one_task_alone_has_plain_names(made: Made, tmp_path: Path) -> None:
     """And the scores that metrics take give the same probabilities again."""
     rows, model, _ = made
     file = to_onnx(model, HEADS[:1], model.collate(rows, np.arange(3)))
@@ -97,7 +86,7 @@ def test_one_task_alone_has_plain_names(made: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores / scores.sum(1, keepdims=True), found["probabilities"], atol=1e-6)
 
 
-def test_what_cannot_be_traced_is_refused(made: Any) -> None:
+def test_what_cannot_be_traced_is_refused(made: Made) -> None:
     """With the cause, and what to do."""
     rows, model, _ = made
 

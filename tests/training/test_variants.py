@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.training import small
-from tests.training.test_onnx import HEADS
+from tests.training.small import HEADS
 from training.compress import origin as origins
 from training.compress import steps, teach
 from training.compress.origin import data_hash, origin
