@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from accelerate.state import AcceleratorState
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from training.config import Train
 
-__all__ = ["accelerator", "has_amx", "precision"]
+__all__ = ["accelerator", "enough_memory", "has_amx", "on_gpu", "precision"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -32,18 +35,50 @@ def has_amx(cpuinfo: str | None = None) -> bool:
     return "amx_bf16" in flags.split()
 
 
+def on_gpu(train: Train) -> bool:
+    """Tell whether a run computes on GPUs; each of its processes has one of its own.
+
+    Raises:
+        TrainingError: If GPUs are wanted that are not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if train.device == "cuda" and not count:
+        raise TrainingError(
+            "train.device", "there is no GPU that torch can use", "use device: auto, or mend its driver"
+        )
+    if train.device == "cuda" and count < train.processes:
+        raise TrainingError(
+            "train.processes",
+            f"{train.processes} processes want a GPU each, and there are {count}",
+            f"use at most {count}, or device: cpu",
+        )
+    return train.device != "cpu" and count >= train.processes
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Name it if the GPU's memory is too small for what a block does.
+
+    Raises:
+        TrainingError: If it is.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise TrainingError(
+            "the GPU",
+            "has not enough memory for the model and its answers",
+            "use a smaller encoder or data.max_length, end what else runs there, or use train.device: cpu",
+        ) from None
+
+
 def precision(train: Train) -> str:
     """Return the arithmetic of a run: ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         TrainingError: If the wanted device or arithmetic is not there.
     """
-    gpu = torch.cuda.is_available()
-    if train.device == "cuda" and not gpu:
-        raise TrainingError(
-            "train.device", "there is no GPU that torch can use", "use device: auto, or mend its driver"
-        )
-    gpu = gpu and train.device != "cpu"
+    gpu = on_gpu(train)
     if train.precision == "fp16" and not gpu:
         raise TrainingError("train.precision", "fp16 needs a GPU", "use auto")
     if train.precision != "auto":
@@ -63,8 +98,9 @@ def accelerator(train: Train) -> Accelerator:
     torch.set_num_threads(threads)
     if train.processes == 1:
         _forget()
-    cpu = train.device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(mixed_precision="no" if arithmetic == "fp32" else arithmetic, cpu=cpu)
+    else:  # or accelerate chooses a number of its own, and says so in every process
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    return Accelerator(mixed_precision="no" if arithmetic == "fp32" else arithmetic, cpu=not on_gpu(train))
 
 
 def _forget() -> None:

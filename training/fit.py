@@ -151,6 +151,8 @@ class Fit:
         } | {name: getattr(self, name) for name in _STATE}
         if self.accelerator.is_main_process:
             save(self.out / CHECKPOINT, state)
+        # who leaves earlier has the one that writes ended with it
+        self.accelerator.wait_for_everyone()
 
     def trial(self, epoch: int, count: int) -> float:
         """Take steps of an epoch, and return the seconds of one; the fit is fit for nothing else then.
@@ -195,8 +197,10 @@ class Fit:
             if stop or epoch_over or self.step % self.config.train.checkpoint_every == 0:
                 clocked()
                 self.checkpoint()
-            if stop and self.step < self.steps:
+            if stop:
                 raise Stopped(self.out, self.step)
+        if self._stop():  # it came in the last checkpoint
+            raise Stopped(self.out, self.step)
 
     def _one(self) -> None:
         wanted = self.config.train

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training.checkpoint import load
-from training.errors import TrainingError
+from training.device import enough_memory
 from training.files import written
 from training.fit import Fit
 from training.history import History
@@ -76,14 +76,8 @@ def work(job: Job, report: Callable[[Progress], None], *, model: Any = None, fee
         TrainingError: If something is wrong that a person can mend.
         Stopped: If a signal asked for it.
     """
-    try:
+    with enough_memory():
         _work(job, report, model=model, feed=feed)
-    except torch.cuda.OutOfMemoryError:
-        raise TrainingError(
-            "the GPU",
-            "has not enough memory for the model and its answers",
-            "use a smaller encoder or data.max_length, end what else runs there, or use train.device: cpu",
-        ) from None
 
 
 def _work(job: Job, report: Callable[[Progress], None], *, model: Any, feed: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.config import Balance
 from training.data import Part
+from training.device import on_gpu
 from training.errors import TrainingError
 from training.fingerprint import refuse_other
 from training.fit import Stopped
@@ -55,7 +56,7 @@ def train(
         measure: Makes metrics of a task's scores, labels and, for spans, contexts; default: none are made.
         report: Told how far it is.
         model: A model to train instead of the configured one; it is changed. It needs ``encoder``, ``heads``
-            and a ``forward`` as ``training.models`` has them; in one process only.
+            and a ``forward`` as ``training.models`` has them; joint, and in one process only.
         feed: Makes its batches; default: as its ``feed`` says.
         teacher: What it learns from besides the labels.
         prefix: Where answers of frozen layers are kept; default: beside the downloads.
@@ -79,7 +80,7 @@ def train(
     elif model is not None:
         raise TrainingError("train.processes", f"{processes} cannot share a model that is given", "use 1")
     else:
-        share(processes, work, (job,), report, expected=(TrainingError, Stopped))
+        share(processes, work, (job,), report, gpus=on_gpu(config.train), expected=(Stopped,))
     return Run.read(out)
 
 

@@ -10,10 +10,10 @@ import os
 import pickle
 import signal
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import distributed, multiprocessing
 from torch.multiprocessing.spawn import ProcessException
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["share"]
 
 _POLL_S = 0.2
+#: One process may work for hours while others wait; one that dies is seen by its exit, not its silence.
+_PATIENCE = timedelta(days=7)
+#: What a person can mend is told in the words that one process alone would use.
+_TOLD = (TrainingError, OSError, MemoryError, ImportError)
 
 
 def share(
@@ -34,7 +38,8 @@ def share(
     arguments: Sequence[Any],
     report: Callable[[Any], None],
     *,
-    expected: tuple[type[Exception], ...] = (TrainingError,),
+    gpus: bool = False,
+    expected: tuple[type[Exception], ...] = (),
 ) -> None:
     """Run ``work(*arguments, report)`` in each of several processes.
 
@@ -43,10 +48,12 @@ def share(
         work: A function of a module.
         arguments: What it is given; it is pickled.
         report: Told here what the first process reports there.
-        expected: Errors of theirs that are raised here as they are.
+        gpus: Whether each computes on a GPU of its own.
+        expected: Errors of theirs that are raised here as they are, beside those of files, memory, imports.
 
     Raises:
-        TrainingError: If one of them died.
+        TrainingError: If one of them died, or raised one.
+        KeyboardInterrupt: If a signal came before there was anything to keep.
         ProcessException: If one of them raised what was not expected.
     """
     with tempfile.TemporaryDirectory(prefix="accord-") as scratch:
@@ -54,7 +61,7 @@ def share(
         # torch and what averages gradients is loaded once for all of them
         context.set_forkserver_preload([work.__module__, "torch._dynamo"])
         reports = context.SimpleQueue()
-        told = (count, scratch, work, tuple(arguments), reports, expected)
+        told = (count, scratch, work, tuple(arguments), reports, gpus, (*_TOLD, *expected))
         group = multiprocessing.start_processes(
             _begin, (told,), nprocs=count, join=False, start_method="forkserver"
         )
@@ -104,14 +111,17 @@ class _Forwarded:
 
 
 def _begin(rank: int, told: tuple[Any, ...]) -> None:
-    count, scratch, work, arguments, reports, expected = told
+    count, scratch, work, arguments, reports, gpus, expected = told
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    gpus = torch.cuda.is_available() and torch.cuda.device_count() >= count
     if not gpus:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     distributed.init_process_group(
-        "nccl" if gpus else "gloo", init_method=f"file://{scratch}/meeting", rank=rank, world_size=count
+        "nccl" if gpus else "gloo",
+        init_method=f"file://{scratch}/meeting",
+        rank=rank,
+        world_size=count,
+        timeout=_PATIENCE,
     )
     try:
         work(*arguments, reports.put if rank == 0 else lambda _: None)

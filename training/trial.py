@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from training.data import Arrays, Pairs, Part, Texts
+from training.device import enough_memory, on_gpu
 from training.fit import Fit
 from training.history import History
 from training.objectives import Balance
@@ -84,7 +85,7 @@ def trial(config: Config, dataset: Dataset, order: Order) -> Costs:
         if config.train.processes == 1:
             _measure(*given, told.append)
         else:
-            share(config.train.processes, _measure, given, told.append)
+            share(config.train.processes, _measure, given, told.append, gpus=on_gpu(config.train))
     # processes of a machine share its monotonic clock
     at: float = told[0]
     costs: Costs = told[1]
@@ -93,6 +94,11 @@ def trial(config: Config, dataset: Dataset, order: Order) -> Costs:
 
 def _measure(config: Config, some: Dataset, report: Callable[[Any], None]) -> None:
     """Report when it begins, and then costs."""
+    with enough_memory():
+        _costs(config, some, report)
+
+
+def _costs(config: Config, some: Dataset, report: Callable[[Any], None]) -> None:
     began = time.perf_counter()
     report(began)
     frozen: list[float] = []

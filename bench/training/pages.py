@@ -11,6 +11,7 @@ from bench.report import short
 from bench.show import HOLDS, between_markers, markdown
 from training.evaluate.metrics import METRICS
 from training.evaluate.words import range_of, value
+from training.files import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def write(found: Found, made: Sequence[Aim], out: Path, how: str, page: Path = P
         text = between_markers(text, name, section)
     for source, name in PICTURES.items():
         shutil.copy(out / source, page.with_name(name))
-    page.write_text(text, "utf-8")
+    written(page, text)
 
 
 def claims(made: Sequence[Aim]) -> str:

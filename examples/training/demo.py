@@ -96,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, TrainingError, ExampleError, CallError, OSError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
-    except loop.Stopped:
+    except (KeyboardInterrupt, loop.Stopped):
         console.print("stopped; the next call goes on behind what is done")
-        return 1
+        return 130
 
 
 def _run(file: Path, out: Path, console: Console) -> int:
@@ -109,7 +109,9 @@ def _run(file: Path, out: Path, console: Console) -> int:
         dataset = load_data(config)
     with _timed(console, "trained"), Shown(console) as shown:
         loop.train(config, dataset, config.out, resume=True, measure=measure, report=shown.report)
-    (run,) = open_run(config.out, config)
+    run, *more = open_run(config.out, config)
+    if more:
+        raise ExampleError(f"{file} trains a model for each task, and one is served here: say mode: joint")
     with _timed(console, "compressed"), Shown(console) as shown:
         compress(run.config, run.dataset, run.model, run.folder, tell=shown.tell, report=shown.report)
     with _timed(console, "exported"):

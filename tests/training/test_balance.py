@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
 from tests.training.rows import config, sentences
+from training import device
 from training.config import Balance as BalanceConfig
 from training.data.mix import order
 from training.errors import TrainingError
@@ -31,13 +31,40 @@ def test_an_unknown_method_is_named_with_those_there_are() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["fixed", "initial", *BY_WEIGHT])
+def test_what_is_remembered_goes_to_where_the_run_computes(kind: str) -> None:
+    """A checkpoint is read onto the CPU; ``meta`` stands for a GPU, for it refuses the CPU's tensors too."""
+    balance, losses = Balance(kind, [1.0, 0.5]), torch.tensor([2.0, 3.0])
+    present = torch.ones(2, dtype=torch.bool)
+    for _ in range(2):
+        balance.weights(losses, present)
+        if balance.looks_back:
+            balance.stepped(losses * 0.9, present)
+    balance.epoch_over()
+    balance.weights(losses, present)
+    other = Balance(kind, [1.0, 0.5]).to("meta")
+    other.restore(balance.state())
+    found = [value for module in other.modules() for value in _tensors(list(vars(module).values()))]
+    assert found
+    assert {str(value.device) for value in found} == {"meta"}
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        return [tensor for each in values for tensor in _tensors(each)]
+    return [values] if isinstance(values, torch.Tensor) else []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_method_lowers_the_losses_and_goes_on_where_it_was(kind: str) -> None:
     """Ten steps on one batch; five, a copy from what it remembers, and five more are the same."""
     torch.manual_seed(0)
     dataset = sentences(32)
     wanted = config(dataset, optimizer={"lr": 1e-3, "head_lr": 1e-2}, dropout=0)
-    accelerator = Accelerator(cpu=True)
+    accelerator = device.accelerator(wanted.train)
     model, balance = build(wanted, dataset), Balance(kind, [1.0, 0.5, 1.0])
     losses = Losses(dataset.labels, accelerator.device)
     rule = optimizer(model, wanted.train.optimizer, balance.learned())
@@ -115,9 +142,9 @@ def test_pcgrad_takes_the_conflict_out_of_two_gradients() -> None:
 
 def test_what_needs_the_whole_step_refuses_pieces() -> None:
     dataset = sentences(16)
-    model = build(config(dataset), dataset)
+    wanted = config(dataset)
+    model = build(wanted, dataset)
     losses = Losses(dataset.labels, torch.device("cpu"))
+    accelerator, balance = device.accelerator(wanted.train), Balance("uw", [1.0] * 3)
     with pytest.raises(TrainingError, match="accumulate: balance 'uw' needs the losses of the whole step"):
-        Stepper(
-            Accelerator(cpu=True), model, model.feed(dataset), losses, Balance("uw", [1.0] * 3), accumulate=2
-        )
+        Stepper(accelerator, model, model.feed(dataset), losses, balance, accumulate=2)

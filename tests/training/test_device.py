@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,11 @@ from accelerate import Accelerator
 
 from tests.training.rows import config, sentences
 from tests.training.runs import ENOUGH, accuracy
-from training import fit
+from training import fit, trial
+from training.device import on_gpu
 from training.errors import TrainingError
 from training.loop import train
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from training.plan import plan
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,31 @@ def test_what_the_hardware_lacks_is_refused(train_: Any, words: str, tmp_path: P
     dataset = sentences(16)
     with pytest.raises(TrainingError, match=words):
         train(config(dataset, **train_), dataset, tmp_path / "run")
+
+
+def test_each_process_wants_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``auto`` finds too few of is not used by some of them, and what ``cpu`` excludes by none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    dataset = sentences(16)
+    with pytest.raises(
+        TrainingError, match=r"train.processes: 2 processes want a GPU each, and there are 1;"
+    ):
+        train(config(dataset, device="cuda", processes=2), dataset, Path("nowhere"))
+    assert not Path("nowhere").exists()
+    chosen = {(name, n): on_gpu(config(dataset, device=name, processes=n).train)
+              for name in ("auto", "cpu") for n in (1, 2)}  # fmt: skip
+    assert chosen == {("auto", 1): True, ("auto", 2): False, ("cpu", 1): False, ("cpu", 2): False}
+
+
+def test_a_plan_for_a_gpu_without_enough_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trial, "prepare", full)
+    dataset = sentences(16)
+    with pytest.raises(TrainingError, match="the GPU: has not enough memory for the model"):
+        plan(config(dataset), dataset)
 
 
 def test_a_gpu_without_enough_memory_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.training.rows import config, every_kind, sentences
-from training import checkpoint
+from training import checkpoint, device
 from training.data import Part
 from training.errors import TrainingError
 from training.loop import Stopped, train
@@ -26,7 +26,6 @@ from training.step import Losses, Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 STEP = np.arange(23)
 
@@ -35,8 +34,9 @@ def _gradients(kind: str, out: str, report: Callable[[Any], None]) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     dataset = every_kind()
-    accelerator = Accelerator(cpu=True)
-    model = build(config(dataset, dropout=0), dataset)
+    given = config(dataset, dropout=0, processes=int(os.environ.get("WORLD_SIZE", "1")))
+    accelerator = device.accelerator(given.train)
+    model = build(given, dataset)
     feed = model.feed(dataset)
     targets = {task: feed.targets(labels) for task, labels in dataset.labels.items()}
     balance = Balance(kind, [1.0] * len(targets))
@@ -77,6 +77,8 @@ def _fails(how: str, _: Callable[[Any], None]) -> None:
     if os.environ["RANK"] == "1":
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "lacks":
+            (Path(os.devnull) / "x").read_bytes()
         raise TrainingError("rows.csv:7", "is odd", "mend it")
     torch.distributed.barrier()
 
@@ -91,6 +93,26 @@ def _fails(how: str, _: Callable[[Any], None]) -> None:
 def test_what_ends_one_process_ends_all_and_is_told(how: str, words: str) -> None:
     with pytest.raises(TrainingError, match=words):
         share(2, _fails, (how,), lambda _: None)
+
+
+def test_files_of_a_process_fail_in_the_words_of_one() -> None:
+    with pytest.raises(NotADirectoryError, match="Not a directory"):
+        share(2, _fails, ("lacks",), lambda _: None)
+
+
+def _threads(wanted: int, report: Callable[[Any], None]) -> None:
+    os.environ.pop("OMP_NUM_THREADS", None)
+    dataset = sentences(16)
+    device.accelerator(config(dataset, threads=wanted, processes=2).train)
+    report(torch.get_num_threads())
+
+
+def test_each_process_has_the_threads_that_are_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    """Which accelerate would choose itself, and say so, where the environment has no number."""
+    told: list[int] = []
+    share(2, _threads, (3,), told.append)
+    assert told == [3]
+    assert "OMP_NUM_THREADS" not in capfd.readouterr().err
 
 
 def test_a_run_of_two_processes_stops_resumes_and_answers_every_row(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.rows import config, images, sentences
 from tests.training.runs import ENOUGH, interrupted, same_weights, stop_at
-from training import history
+from training import fit, history
 from training.config import Config
 from training.errors import TrainingError
 from training.loop import Progress, Stopped, train
@@ -71,11 +71,38 @@ def test_ctrl_c_ends_with_a_checkpoint_from_which_it_goes_on_to_the_bit(wanted: 
     dataset = sentences(48)
     given = config(dataset, epochs=4, **wanted)
     train(given, dataset, tmp_path / "whole")
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Stopped, match="stopped after step 5"):
         train(given, dataset, tmp_path / "stopped", report=stop_at(5))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     train(given, dataset, tmp_path / "stopped", resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_ctrl_c_in_the_last_step_is_heard_too(tmp_path: Path) -> None:
+    """What is to come after it, another task or a student, is not begun."""
+    dataset = sentences(16)
+    given = config(dataset, epochs=1)
+    steps = train(given, dataset, tmp_path / "whole").metrics["steps"]
+    with pytest.raises(Stopped, match=f"stopped after step {steps}:"):
+        train(given, dataset, tmp_path / "stopped", report=stop_at(steps))
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    assert train(given, dataset, tmp_path / "stopped", resume=True).metrics["steps"] == steps
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_ctrl_c_in_the_last_checkpoint_is_heard_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = sentences(16)
+    save = fit.save
+
+    def slow(*given: Any) -> None:
+        save(*given)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fit, "save", slow)
+    with pytest.raises(Stopped):
+        train(config(dataset, epochs=1), dataset, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_individual_models_go_on_where_they_stopped_and_not_as_a_joint_one(tmp_path: Path) -> None:

@@ -266,15 +266,31 @@ def test_what_overflows_is_refused_and_not_kept(made: Any, tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "variants").iterdir()] == ["fp32"]
 
 
-@pytest.mark.parametrize("kind", ["int8", "distil"])
-def test_a_file_alone_is_not_trained_on(made: Any, tmp_path: Path, kind: str) -> None:
-    """What is said to do about it helps: nobody is sent to remove what has no weights to train."""
+def test_a_file_alone_is_not_trained_on(made: Any, tmp_path: Path) -> None:
     _, _, _, file = made
     start, _, _ = trained(made, tmp_path)
-    source = replace(file, name="it", facts={"made_by": {"kind": kind}})
-    wanted = "remove the folder of it" if kind == "distil" else "start from fp32, or from a pruned"
-    with pytest.raises(TrainingError, match=f"of: it: is there only as a file.*{wanted}"):
+    source = replace(file, name="it")
+    with pytest.raises(TrainingError, match=r"of: it: is there only as a file.*start from fp32, or from a"):
         make(STEPS["cnn"], start, source, None, file)
+
+
+def test_a_chain_goes_on_behind_what_is_kept(made: Any, tmp_path: Path) -> None:
+    """A student that was cut short has its teacher's weights again, which were kept as a file only."""
+    _, rows, model, _ = made
+    cut = {"kind": "prune", "steps": 2}
+    chain = [cut, {"kind": "distil", "student": "layers", "layers": 1, "epochs": 1, "of": "prune"}]
+    one = small.config(tmp_path, compress=[cut])
+    (_, before) = compress(one, rows, model, tmp_path)
+    told: list[str] = []
+    whole = small.config(tmp_path, compress=chain)
+    found = compress(whole, rows, model, tmp_path, tell=told.append)
+    assert [variant.name for variant in found] == ["fp32", "prune", "prune-layers"]
+    assert found[1].onnx == before.onnx
+    made_now = [line for line in told if line.endswith("making it")]
+    assert made_now == ["prune: making it", "prune-layers: making it"]
+    told.clear()
+    compress(whole, rows, model, tmp_path, tell=told.append)
+    assert not told
 
 
 def test_a_description_that_lacks_something_is_named(made: Any, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def distil(
 
     Raises:
         TrainingError: If something is wrong that a person can mend.
+        Stopped: If a signal asked for it; nothing is kept.
     """
     settings = config.model_copy(
         update={

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from training.data import Dataset
     from training.models.model import Model
 
-__all__ = ["Made", "exported", "make"]
+__all__ = ["Made", "Step", "exported", "make"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Step = Int8 | Half | Prune | Distil
 
 #: Rows of which activations are averaged.
 _PRUNE_ROWS = 256
@@ -61,7 +62,7 @@ class Made:
 
 
 def make(
-    step: Int8 | Half | Prune | Distil,
+    step: Step,
     trained: Trained,
     source: Variant,
     model: Model | None,
@@ -205,11 +206,8 @@ def _distilled(step: Distil, trained: Trained, model: Model, teacher: Variant) -
 def _trainable(model: Model | None, source: Variant) -> Model:
     if model is not None:
         return model
-    whole = source.facts["made_by"]["kind"] in ("prune", "distil")
     raise TrainingError(
         f"compress, of: {source.name}",
         "is there only as a file, which cannot be trained on",
-        f"remove the folder of {source.name} to have it made again, or start from fp32"
-        if whole
-        else "start from fp32, or from a pruned or distilled variant",
+        "start from fp32, or from a pruned or distilled variant",
     )

@@ -146,8 +146,20 @@ def _fewer(source: TextEncoder, count: int, dropout: float) -> TextEncoder:
             weights[name] = value
         elif number in place:
             weights[f"{begin}{place[number]}.{rest}"] = value
+    _shape(made, weights)
     made.load_state_dict(weights)
     return made
+
+
+def _shape(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Make dense layers as narrow as their weights, which may have been cut."""
+    for name, module in model.named_modules():
+        weight = weights.get(f"{name}.weight")
+        if isinstance(module, nn.Linear) and weight is not None and weight.shape != module.weight.shape:
+            module.out_features, module.in_features = weight.shape
+            module.weight = nn.Parameter(torch.empty_like(weight))
+            if module.bias is not None:
+                module.bias = nn.Parameter(torch.empty_like(weights[f"{name}.bias"]))
 
 
 def _narrowed(source: TextEncoder, width: int) -> Tensor:

@@ -13,14 +13,15 @@ from training.compress.origin import data_hash, origin, weights_hash
 from training.compress.steps import exported, make
 from training.compress.trained import Trained
 from training.compress.variant import FP32, Variant, read, write
-from training.config import variant
+from training.config import Distil, Prune, variant
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from training.config import Config, Distil, Half, Int8, Prune
+    from training.compress.steps import Step
+    from training.config import Config
     from training.data import Dataset
     from training.loop import Progress
     from training.models.model import Model
@@ -49,6 +50,7 @@ def compress(
 
     Raises:
         TrainingError: If a step cannot be done, or no variant loses as little as is asked.
+        Stopped: If a signal asked for it; what is made is kept.
     """
     work = _Work(Trained(config, dataset, model, run, tell, report))
     found = [work.variant(FP32, None)]
@@ -67,13 +69,17 @@ class _Work:
         }
         self._models: dict[str, Model] = {FP32: trained.model}
         self._made: dict[str, Variant] = {}
+        self._steps: dict[str, Step | None] = {}
 
-    def variant(self, name: str, step: Int8 | Half | Prune | Distil | None) -> Variant:
+    def variant(self, name: str, step: Step | None) -> Variant:
         """Make a variant, or read it if it was made of the same before."""
-        source = "" if step is None else self._made[step.of].facts["onnx_sha256"]
-        follows = origin(step, self._trained.config, source=source, **self._hashes)
-        self._made[name] = self._kept(name, follows) or self._new(name, step, follows)
+        self._steps[name] = step
+        self._made[name] = self._kept(name, self._follows(step)) or self._new(name, step)
         return self._made[name]
+
+    def _follows(self, step: Step | None) -> dict[str, Any]:
+        source = "" if step is None else self._made[step.of].facts["onnx_sha256"]
+        return origin(step, self._trained.config, source=source, **self._hashes)
 
     def _kept(self, name: str, follows: dict[str, Any]) -> Variant | None:
         try:
@@ -82,8 +88,11 @@ class _Work:
             return None
         return there if there.facts.get("made_by") == follows else None
 
-    def _new(self, name: str, step: Int8 | Half | Prune | Distil | None, follows: dict[str, Any]) -> Variant:
+    def _new(self, name: str, step: Step | None) -> Variant:
         trained = self._trained
+        if isinstance(step, Prune | Distil) and step.of not in self._models:
+            self._learn_again(step.of)
+        follows = self._follows(step)
         trained.tell(f"{name}: making it")
         if step is None:
             made = exported(trained, trained.model)
@@ -95,3 +104,9 @@ class _Work:
         variant, predictions = measured(name, made, follows, trained, self._made.get(FP32))
         write(trained.run, variant, predictions)
         return variant
+
+    def _learn_again(self, name: str) -> None:
+        """Make what is there only as a file once more, because it is to be trained on."""
+        step = self._steps[name]
+        if isinstance(step, Prune | Distil):
+            self._made[name] = self._new(name, step)

@@ -139,9 +139,10 @@ class Balance(nn.Module):
         return {name: _memory(module) for name, module in self.named_modules()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Remember what :meth:`state` said."""
+        """Remember what :meth:`state` said, wherever that was computed."""
+        home = self.alphas.device
         for name, module in self.named_modules():
-            _remember(module, state[name])
+            _remember(module, state[name], home)
 
 
 def _method(kind: str, tasks: int) -> Any:
@@ -176,10 +177,13 @@ def _memory(module: nn.Module) -> dict[str, Any]:
     return found
 
 
-def _remember(module: Any, found: Mapping[str, Any]) -> None:
-    vars(module).update(deepcopy(dict(found["own"])))
+def _remember(module: Any, found: Mapping[str, Any], home: torch.device) -> None:
+    vars(module).update({name: _moved(value, home) for name, value in found["own"].items()})
+    buffers = module._buffers  # noqa: SLF001 - likewise
     for name, buffer in found["buffers"].items():
-        module._buffers[name] = buffer  # noqa: SLF001 - likewise
+        # one that is made later lies where it was: GradVac keeps its own on the CPU
+        there = buffers[name]
+        buffers[name] = buffer if there is None or buffer is None else buffer.to(there.device)
     with torch.no_grad():
         for name, value in found["parameters"].items():
             getattr(module, name).copy_(value)
@@ -188,6 +192,12 @@ def _remember(module: Any, found: Mapping[str, Any]) -> None:
             module.parameters(), lr=module.lr, weight_decay=module.weight_decay
         )
         module._optimizer.load_state_dict(found["optimizer"])  # noqa: SLF001 - likewise
+
+
+def _moved(value: Any, home: torch.device) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(each, home) for each in value)
+    return value.to(home, copy=True) if isinstance(value, torch.Tensor) else deepcopy(value)
 
 
 def _plain(value: Any) -> bool:
