@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.training.rows import config, sentences
+from tests.training.runs import stop_at
 from training.errors import TrainingError
-from training.loop import train
+from training.loop import Stopped, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,17 @@ def test_it_learns_in_every_arithmetic(precision: str, tmp_path: Path) -> None:
     run = train(given, dataset, tmp_path / "run")
     assert run.card["device"].startswith("cuda")
     assert run.metrics["losses"]["test"]["mood"] < 0.4
+
+
+@pytest.mark.parametrize("kind", ["fixed", "dwa", "famo", "gradvac"])
+def test_it_goes_on_where_it_was_stopped(kind: str, tmp_path: Path) -> None:
+    """A checkpoint is read onto the CPU, from where what balances the losses has to come back."""
+    dataset = sentences(48)
+    given = config(dataset, device="cuda", epochs=4, balance={"kind": kind})
+    with pytest.raises(Stopped):
+        train(given, dataset, tmp_path / "run", report=stop_at(5))
+    run = train(given, dataset, tmp_path / "run", resume=True)
+    assert run.metrics["steps"] == run.history[-1]["step"] > 5
 
 
 def test_more_than_the_memory_holds_is_told_apart_and_mended_by_pieces(tmp_path: Path) -> None:
