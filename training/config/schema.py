@@ -222,7 +222,7 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto: a GPU where there is one."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Processes that share each batch."""
+    """Processes that share each batch: a GPU each if there are as many, else all on the CPU."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads of a process; default: the CPUs shared out among processes."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
