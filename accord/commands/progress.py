@@ -48,12 +48,8 @@ class Shown:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    @property
-    def report(self) -> Callable[[Any], None]:
-        """Takes what training reports."""
-        return self._report
-
-    def _report(self, progress: Any) -> None:
+    def report(self, progress: Any) -> None:
+        """Show how far something is, a :class:`training.progress.Progress`."""
         left = ""
         if progress.eta_s is not None:
             minutes, seconds = divmod(round(progress.eta_s), 60)

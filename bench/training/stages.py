@@ -123,19 +123,13 @@ class Stages:
         """Time all variants in every round: what was measured when each was made is of different minutes."""
         of = {each.name: each.facts["onnx_sha256"] for each in made}
 
-        def timed() -> dict[str, Any]:
+        def timed() -> list[dict[str, Any]]:
             self._tell(f"timing {len(made)} variants, {ROUNDS} rounds")
             feed, rows = feed_of(run.model, run.dataset), run.dataset.rows(Part.VALIDATION)
-            rounds = [
-                {each.name: asdict(cost(each.onnx, feed, rows)) for each in made} for _ in range(ROUNDS)
-            ]
-            return {"of": of, "rounds": rounds}
+            return [{each.name: asdict(cost(each.onnx, feed, rows)) for each in made} for _ in range(ROUNDS)]
 
-        found = self._once("costs", timed)
-        if found["of"] != of:
-            self._kept("costs").unlink()
-            found = self._once("costs", timed)
-        return {name: [Cost(**each[name]) for each in found["rounds"]] for name in of}
+        rounds = self._once("costs", timed, of=of)
+        return {name: [Cost(**each[name]) for each in rounds] for name in of}
 
     def untaught(self) -> Path:
         """Train the bag on labels alone, from random weights, as long as the student; return its folder."""
@@ -192,12 +186,12 @@ class Stages:
     def _kept(self, name: str) -> Path:
         return self._out / f"{name}.json"
 
-    def _once(self, name: str, find: Callable[[], Any]) -> Any:
-        """Return what was found under a name; find it, and keep it, only if nothing was."""
+    def _once(self, name: str, find: Callable[[], Any], *, of: Any = None) -> Any:
+        """Return what was found under a name, of the same; find it, and keep it, only if nothing was."""
         kept = self._kept(name)
-        if not kept.exists():
-            written(kept, json.dumps(find()))
-        return json.loads(kept.read_bytes())
+        if not kept.exists() or json.loads(kept.read_bytes())["of"] != of:
+            written(kept, json.dumps({"of": of, "found": find()}))
+        return json.loads(kept.read_bytes())["found"]
 
     def _chain(self, name: str, command: Sequence[str]) -> Chain:
         log = self._out / f"{name}.log"

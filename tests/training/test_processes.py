@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.training.rows import config, every_kind, sentences
+from tests.training.runs import same_weights, stop_at
 from training import checkpoint, device
 from training.data import Part
 from training.errors import TrainingError
@@ -120,15 +120,10 @@ def test_a_run_of_two_processes_stops_resumes_and_answers_every_row(tmp_path: Pa
     given = config(dataset, epochs=60, processes=2, balance={"kind": "famo"})
     train(given, dataset, tmp_path / "whole")
 
-    def report(progress: Any) -> None:
-        if progress.phase == "training" and progress.done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Stopped):
-        train(given, dataset, tmp_path / "stopped", report=report)
+        train(given, dataset, tmp_path / "stopped", report=stop_at(2))
     run = train(given, dataset, tmp_path / "stopped", resume=True)
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
     assert run.card["processes"] == 2
     rows = np.concatenate([dataset.rows(Part.VALIDATION), dataset.rows(Part.TEST)])
     model = run.model()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
 from tests.training.rows import config, sentences
+from training import device
 from training.errors import TrainingError
 from training.models import build
 from training.objectives import Balance
@@ -24,12 +24,12 @@ def test_pieces_of_like_length_have_the_gradient_of_the_whole(kind: str) -> None
     found: dict[bool, Any] = {}
     for by_length in (False, True):
         torch.manual_seed(0)
-        model = build(config(dataset, dropout=0), dataset)
+        wanted = config(dataset, dropout=0)
+        model = build(wanted, dataset)
         feed = model.feed(dataset)
         losses = Losses(dataset.labels, torch.device("cpu"))
-        stepper = Stepper(
-            Accelerator(cpu=True), model, feed, losses, Balance(kind, [1.0, 0.5, 1.0]), accumulate=1
-        )
+        accelerator, balance = device.accelerator(wanted.train), Balance(kind, [1.0, 0.5, 1.0])
+        stepper = Stepper(accelerator, model, feed, losses, balance, accumulate=1)
         assert stepper._by_length
         stepper._by_length = by_length
         stepper.gradient(step)
@@ -42,19 +42,21 @@ def test_pieces_of_like_length_have_the_gradient_of_the_whole(kind: str) -> None
 def test_a_bag_is_not_cut_into_pieces() -> None:
     """It spares no padding that way, and adds up its large tables once for each."""
     dataset = sentences(40)
-    model = build(config(dataset, encoder={"name": "bag", "width": 8}), dataset)
+    wanted = config(dataset, encoder={"name": "bag", "width": 8})
+    model = build(wanted, dataset)
     losses, balance = Losses(dataset.labels, torch.device("cpu")), Balance("fixed", [1.0] * 3)
-    stepper = Stepper(Accelerator(cpu=True), model, model.feed(dataset), losses, balance, accumulate=1)
+    accelerator = device.accelerator(wanted.train)
+    stepper = Stepper(accelerator, model, model.feed(dataset), losses, balance, accumulate=1)
     assert len(stepper._mine(np.arange(40))) == 1
 
 
 def test_every_row_of_a_step_is_in_one_of_its_pieces() -> None:
     dataset = sentences(40)
-    model = build(config(dataset), dataset)
+    wanted = config(dataset)
+    model = build(wanted, dataset)
     losses = Losses(dataset.labels, torch.device("cpu"))
-    stepper = Stepper(
-        Accelerator(cpu=True), model, model.feed(dataset), losses, Balance("fixed", [1.0] * 3), accumulate=3
-    )
+    accelerator, balance = device.accelerator(wanted.train), Balance("fixed", [1.0] * 3)
+    stepper = Stepper(accelerator, model, model.feed(dataset), losses, balance, accumulate=3)
     assert sorted(np.concatenate(stepper._mine(np.arange(10))).tolist()) == list(range(10))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from training.config import Distil, Half, Int8, Prune
 
 if TYPE_CHECKING:
-    from training.config import Config
+    from training.config import Compression, Config
     from training.data import Dataset
     from training.models.model import Model
 
@@ -30,7 +30,7 @@ _NO_MATTER = ("threads", "processes", "checkpoint_every")
 
 
 def origin(
-    step: Int8 | Half | Prune | Distil | None,
+    step: Compression | None,
     config: Config,
     *,
     weights: str,

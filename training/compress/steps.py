@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from training.compress.trained import Trained
     from training.compress.variant import Variant
+    from training.config import Compression
     from training.data import Dataset
     from training.models.model import Model
 
-__all__ = ["Made", "Step", "exported", "make"]
+__all__ = ["Made", "exported", "make"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Step = Int8 | Half | Prune | Distil
 
 #: Rows of which activations are averaged.
 _PRUNE_ROWS = 256
@@ -62,7 +62,7 @@ class Made:
 
 
 def make(
-    step: Step,
+    step: Compression,
     trained: Trained,
     source: Variant,
     model: Model | None,

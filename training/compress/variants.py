@@ -1,7 +1,8 @@
 """The variants of a trained model: what each costs, what it loses, and whether a row's answer is its own.
 
-A step whose folder is there, made of the same, is not done again (:mod:`training.compress.origin`). What is
-chosen is chosen on validation rows (temperature, nodes that stay fp32); test rows are only looked at.
+A step whose folder is there, made of the same, is not done again (:mod:`training.compress.origin`), unless
+one that is still to be done trains on it: only its file is kept. What is chosen is chosen on validation rows
+(temperature, nodes that stay fp32); test rows are only looked at.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from training.compress.steps import Step
-    from training.config import Config
+    from training.config import Compression, Config
     from training.data import Dataset
     from training.loop import Progress
     from training.models.model import Model
@@ -69,15 +69,15 @@ class _Work:
         }
         self._models: dict[str, Model] = {FP32: trained.model}
         self._made: dict[str, Variant] = {}
-        self._steps: dict[str, Step | None] = {}
+        self._steps: dict[str, Compression | None] = {}
 
-    def variant(self, name: str, step: Step | None) -> Variant:
+    def variant(self, name: str, step: Compression | None) -> Variant:
         """Make a variant, or read it if it was made of the same before."""
         self._steps[name] = step
         self._made[name] = self._kept(name, self._follows(step)) or self._new(name, step)
         return self._made[name]
 
-    def _follows(self, step: Step | None) -> dict[str, Any]:
+    def _follows(self, step: Compression | None) -> dict[str, Any]:
         source = "" if step is None else self._made[step.of].facts["onnx_sha256"]
         return origin(step, self._trained.config, source=source, **self._hashes)
 
@@ -88,7 +88,7 @@ class _Work:
             return None
         return there if there.facts.get("made_by") == follows else None
 
-    def _new(self, name: str, step: Step | None) -> Variant:
+    def _new(self, name: str, step: Compression | None) -> Variant:
         trained = self._trained
         if isinstance(step, Prune | Distil) and step.of not in self._models:
             self._learn_again(step.of)

@@ -357,7 +357,7 @@ class Config(Section):
         return steps
 
 
-def variant(step: Int8 | Half | Prune | Distil) -> str:
+def variant(step: Compression) -> str:
     """Return the name of what a step makes.
 
     Example:

@@ -197,7 +197,7 @@ def _remember(module: Any, found: Mapping[str, Any], home: torch.device) -> None
 def _moved(value: Any, home: torch.device) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_moved(each, home) for each in value)
-    return value.to(home, copy=True) if isinstance(value, torch.Tensor) else deepcopy(value)
+    return value.to(home, copy=True) if isinstance(value, torch.Tensor) else value
 
 
 def _plain(value: Any) -> bool:
